@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""ccrelay: all models behind one address for Claude Code. `python ccrelay.py --help` says how to start it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+if sys.version_info < (3, 11):
+    sys.exit(f"ccrelay needs Python 3.11 or later; this is {sys.version.split()[0]}")
+
+from ccrelay_providers import PROVIDERS
+from ccrelay_providers.core.catalog import Catalog
+from ccrelay_providers.core.config import Config, ConfigError, Provider, Server, load
+from ccrelay_providers.core.endpoints import Endpoints
+from ccrelay_providers.core.guard import Guard
+from ccrelay_providers.core.health import Health
+from ccrelay_providers.core.heartbeat import Heartbeat
+from ccrelay_providers.core.log import Log
+from ccrelay_providers.core.relay import Relay
+from ccrelay_providers.core.router import Router
+from ccrelay_providers.core.server import RelayServer
+from ccrelay_providers.core.upstream import ConnectionPool
+
+__version__ = "0.1.0"
+DRAIN_SECONDS = 30.0
+LOOK_SECONDS = 0.25  # what the start waits for an Ollama on this machine to say what it has
+
+__all__ = ["main"]
+
+
+class Stopped(BaseException):
+    """SIGTERM or SIGINT: no error, and nothing that an `except Exception` should catch."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parse(sys.argv[1:] if argv is None else argv)
+    try:
+        config = load(config_path(arguments.config), os.environ)
+    except ConfigError as error:
+        for sentence in error.errors:
+            print(sentence, file=sys.stderr)
+        return 2
+    server = replace(config.server, host=arguments.host or config.server.host)
+    if arguments.port is not None:
+        server = replace(server, port=arguments.port)
+    return serve(replace(config, server=server), arguments.verbose)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="ccrelay", description="One address for all models that Claude Code may use.")
+    parser.add_argument("command", nargs="?", choices=["serve"], default="serve", help="serve: listen (the default)")
+    parser.add_argument("--config", metavar="FILE", help="default: $CCRELAY_CONFIG, else relay.toml beside ccrelay.py")
+    parser.add_argument("--host", help="the address to listen on (server.host)")
+    parser.add_argument("--port", type=port, help="the port to listen on; 0 picks a free one (server.port)")
+    parser.add_argument("--verbose", action="store_true", help="log listings and health checks too")
+    parser.add_argument("--version", action="version", version=f"ccrelay {__version__}")
+    return parser.parse_args(argv)
+
+
+def port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 65535, got {text!r}")
+    return int(text)
+
+
+def config_path(given: str | None) -> Path:
+    chosen = given or os.environ.get("CCRELAY_CONFIG")
+    return Path(chosen) if chosen else Path(__file__).resolve().parent / "relay.toml"
+
+
+def serve(config: Config, verbose: bool) -> int:
+    """Listens until a signal. 1 if it cannot."""
+    log = Log(config.server.log, verbose=verbose)
+    server, catalog = build(config, log)
+    if server is None:
+        return 1
+    catalog.refresh(wait=LOOK_SECONDS)
+    announce(config, catalog, server, sys.stdout)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    try:
+        # without a poll interval it sleeps in the accept; Windows could not be interrupted there
+        server.serve_forever(poll_interval=0.5 if os.name == "nt" else None)  # type: ignore[arg-type]
+    except Stopped:
+        return drain(server, log)
+    return 0
+
+
+def build(config: Config, log: Log) -> tuple[RelayServer | None, Catalog]:
+    """All parts, wired, and the listening server; None if the address cannot be had."""
+    pool, heartbeat = ConnectionPool(os.environ), Heartbeat()
+    heartbeat.add(pool)
+    pool.on_idle = heartbeat.expect
+    health = Health(time.monotonic, time.time)
+    catalog = Catalog(config, lambda provider, request: relay.fetch(provider, request))
+    router = Router(config.routing, catalog, health.available)
+    relay = Relay(config, router, health, pool, heartbeat)
+    endpoints = Endpoints(relay, catalog, Guard(config.server), health, log)
+    return listen(config.server, endpoints), catalog
+
+
+def listen(server: Server, endpoints: Endpoints) -> RelayServer | None:
+    try:
+        return RelayServer(server, endpoints)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        print(
+            f"ccrelay: cannot listen on {server.host}:{server.port} ({reason.lower()}); is it running already? "
+            "Another port: --port N",
+            file=sys.stderr,
+        )
+        return None
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """A second signal ends at once."""
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda number, frame: os._exit(1))
+    raise Stopped
+
+
+def drain(server: RelayServer, log: Log) -> int:
+    if server.drain(0.2):
+        return 0
+    log.say(f"stopping: running answers have {DRAIN_SECONDS:g} s to finish; a second signal ends at once")
+    return 0 if server.drain(DRAIN_SECONDS) else 1
+
+
+def announce(config: Config, catalog: Catalog, server: RelayServer, out: TextIO) -> None:
+    """What is on, what is off and why, where it listens, and the line that points Claude Code here."""
+    print(f"ccrelay {__version__}", file=out)
+    width = max(len(provider.name) for provider in config.providers)
+    for provider in config.providers:
+        print(f"  {provider.name + ':':<{width + 1}} {state(provider, catalog)}", file=out)
+    for warning in config.warnings:
+        print(f"  warning: {warning}", file=out)
+    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
+    print(f"listening on http://{host}:{server.port}", file=out)
+    print(f"point Claude Code here:  export ANTHROPIC_BASE_URL=http://{host}:{server.port}", file=out, flush=True)
+
+
+def state(provider: Provider, catalog: Catalog) -> str:
+    """`on, 4 models`, or `off, ZAI_API_KEY is not set`."""
+    if provider.off:
+        return f"off, {provider.off}"
+    if error := catalog.discovery_error(provider):
+        return f"on, but {error.removeprefix(provider.name + ': ')}"
+    count = len(catalog.models(provider))
+    words = f"on, {count} model{'' if count == 1 else 's'}"
+    if provider.discover and not count:
+        words = "on, no models found yet"
+    if provider.type == "anthropic" and not provider.api_key:
+        words += ", with the credential that Claude Code sends"
+    return words if provider.listed else f"on, not listed: {provider.name}/{provider.models[0].id} answers offline"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""Anthropic: bytes in, bytes out. Changed are the model's name, the credential, and what another provider left in the history."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from .wire import history
+from .wire.errors import AuthenticationFailed, KeyRefused, RelayError, UpstreamDisconnected, UpstreamFailure, UpstreamRefusal, error_type
+from .wire.http1 import Headers
+from .wire.messages import Json, MessagesRequest, dumps, loads
+from .wire.passthrough import Passthrough, rename
+from .wire.provider import Model, Report, Target, UpstreamRequest, UpstreamResponse
+
+LABEL = "Anthropic"
+
+_NOT_FORWARDED = frozenset({"host", "content-length", "content-encoding", "cookie", "forwarded", "origin", "expect"}) | {
+    "accept-encoding",  # identity: a compressed stream would have to be undone, and some servers buffer to compress
+}
+_NOT_FORWARDED_PREFIXES = ("x-forwarded-", "x-ccrelay-", "sec-")
+_CREDENTIALS = frozenset({"authorization", "x-api-key"})
+_PASSED_BACK = frozenset({"request-id", "retry-after", "x-should-retry", "anthropic-thinking-prefix-mismatch"})
+
+
+def prepare(request: MessagesRequest, target: Target, report: Report) -> UpstreamRequest:
+    path = "/v1/messages" + (f"?{request.query}" if request.query else "")
+    return UpstreamRequest("POST", path, _headers(request, target), _body(request, target, report))
+
+
+def count_tokens(request: MessagesRequest, target: Target) -> UpstreamRequest | None:
+    path = "/v1/messages/count_tokens" + (f"?{request.query}" if request.query else "")
+    return UpstreamRequest("POST", path, _headers(request, target), _body(request, target, Report()), deadline=30)
+
+
+def _body(request: MessagesRequest, target: Target, report: Report) -> bytes:
+    if not history.may_need_repair(request.raw):
+        return request.with_model(target.model.id)
+    dropped: Counter[str] = Counter()
+    repaired = history.for_anthropic(request.body, dropped)
+    if repaired["messages"] == request.body["messages"]:
+        return request.with_model(target.model.id)
+    report.dropped.update(dropped)
+    return dumps({**repaired, "model": target.model.id})
+
+
+def _headers(request: MessagesRequest, target: Target) -> tuple[tuple[str, str], ...]:
+    """The client's headers less what must not travel. Its credential goes to Anthropic only, and not beside a configured key."""
+    left_out = request.headers.hop_by_hop() | _NOT_FORWARDED
+    if target.api_key:
+        left_out |= _CREDENTIALS
+    headers = [
+        (name, value)
+        for name, value in request.headers
+        if (lower := name.lower()) not in left_out and not lower.startswith(_NOT_FORWARDED_PREFIXES)
+    ]
+    if target.api_key:
+        headers.append(("x-api-key", target.api_key))
+    elif not any(name.lower() in _CREDENTIALS for name, _ in headers):
+        raise AuthenticationFailed(
+            f"{target.provider}: the request carries no credential; log in with Claude Code, or set "
+            f"providers.{target.provider}.api_key in relay.toml"
+        )
+    return (*headers, ("accept-encoding", "identity"))
+
+
+def stream(response: UpstreamResponse, request: MessagesRequest, target: Target, report: Report) -> Iterator[bytes]:
+    def failure(data: bytes) -> RelayError:
+        return in_band(data, target)
+
+    report.headers = passed_back(response.headers, own_credential=not target.api_key)
+    return Passthrough(request.model, report, failure).stream(response.pieces())
+
+
+def message(response: UpstreamResponse, request: MessagesRequest, target: Target, report: Report) -> bytes:
+    raw = response.read()
+    report.headers = passed_back(response.headers, own_credential=not target.api_key)
+    body = answered(raw, target, report)
+    return dumps(body) if rename(body, request.model) else raw
+
+
+def answered(raw: bytes, target: Target, report: Report) -> Json:
+    """The message in the body of a 200. Raises what is wrong with one that holds none."""
+    try:
+        body = loads(raw)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict) or not isinstance(body.get("content"), list):
+        raise UpstreamDisconnected(f"{target.provider}: answered 200 without a message; is base_url right?")
+    report.usage(body.get("usage"))
+    report.stop_reason = body.get("stop_reason")
+    return body
+
+
+def in_band(data: bytes, target: Target) -> RelayError:
+    """What an error event means, as if it had come with the HTTP status of its type."""
+    fault = fault_of(data)
+    kind = str(fault.get("type") or "api_error")
+    status = next((status for status in (529, 429, 504, 400, 401, 403, 404, 413) if error_type(status) == kind), 500)
+    return error(status, Headers(), data, target)
+
+
+def fault_of(body: bytes) -> Json:
+    """The `error` object of an error body, or an empty one."""
+    try:
+        fault = loads(body).get("error")
+    except (ValueError, AttributeError):
+        return {}
+    return fault if isinstance(fault, dict) else {}
+
+
+def error(status: int, headers: Headers, body: bytes, target: Target) -> RelayError:
+    """Anthropic's own errors pass verbatim. Only a refusal of the relay's key is the relay's to explain."""
+    fault = fault_of(body)
+    text = str(fault.get("message") or f"answered {status}")
+    if status < 400:
+        return UpstreamDisconnected(f"{target.provider}: answered {status} with {headers.get('content-type') or 'no content type'}, not with a message")
+    if status in (401, 403) and target.api_key:
+        return KeyRefused(f"{target.provider}: refused the relay's key ({text}); check providers.{target.provider}.api_key in relay.toml")
+    failure = status in (408, 429) or status >= 500
+    return (UpstreamFailure if failure else UpstreamRefusal)(
+        f"{target.provider}: {text}",
+        status=status,
+        type=str(fault.get("type") or error_type(status)),
+        retry_after=_seconds(headers.get("retry-after")),
+        body=body if fault else None,
+        headers=passed_back(headers, own_credential=not target.api_key),
+    )
+
+
+def _seconds(value: str | None) -> float | None:
+    return float(value) if value and value.isdigit() else None
+
+
+def passed_back(headers: Headers, own_credential: bool) -> tuple[tuple[str, str], ...]:
+    """Response headers that concern the client. Rate limits of the relay's key would be shown as the user's."""
+    return tuple(
+        (name.lower(), value)
+        for name, value in headers
+        if name.lower() in _PASSED_BACK or (own_credential and name.lower().startswith("anthropic-ratelimit-"))
+    )
+
+
+def models(fetch: Callable[[UpstreamRequest], UpstreamResponse], target: Target) -> list[Model]:
+    """Configured, not asked for: an unknown `claude-…` name goes to Anthropic in any case."""
+    return []

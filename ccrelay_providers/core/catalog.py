@@ -1,0 +1,193 @@
+"""The models of all providers: what there is, what it is called, and which one a requested name means.
+
+One lock guards what discovery found. The list is answered from memory; the upstreams are asked in the background.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from .. import PROVIDERS
+from ..wire.errors import NotFound, RelayError
+from ..wire.provider import Model, Target, UpstreamRequest, UpstreamResponse
+from ..wire.provider import Provider as ProviderModule
+from .config import PICKER, Config, Provider, Route
+
+FRESH = 30.0  # seconds; a model that was pulled meanwhile appears after that
+RETRY = 2.0  # seconds before an upstream that was down is asked again
+Fetch = Callable[[Provider, UpstreamRequest], UpstreamResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that may answer, and its provider."""
+
+    provider: Provider
+    model: Model
+    weight: int = 1
+
+    @property
+    def id(self) -> str:
+        """The public id."""
+        return f"{self.provider.name}/{self.model.id}"
+
+    @property
+    def module(self) -> ProviderModule:
+        return PROVIDERS[self.provider.type]
+
+    def target(self, calibration: float = 1.0) -> Target:
+        provider = self.provider
+        window = min(filter(None, (provider.num_ctx, self.model.context)), default=None)
+        return Target(
+            provider.name, provider.type, provider.base_url, self.model, provider.api_key, window, provider.keep_alive, calibration
+        )
+
+    @property
+    def window(self) -> int | None:
+        """What the model takes as this provider runs it."""
+        return self.target().num_ctx if self.provider.num_ctx else self.model.context
+
+
+@dataclass(slots=True)
+class _Found:
+    """What discovery knows of one provider. error: why the last look failed."""
+
+    models: tuple[Model, ...] = ()
+    error: str | None = None
+    asked_at: float = -FRESH
+    looking: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Catalog:
+    """fetch: sends a request to a provider and reads the whole answer; raises RelayError."""
+
+    def __init__(self, config: Config, fetch: Fetch) -> None:
+        self.providers = [provider for provider in config.providers if provider.off is None]
+        self._routes = config.routes
+        self._fetch = fetch
+        self._lock = threading.Lock()
+        self._found = {provider.name: _Found() for provider in self.providers if provider.discover}
+
+    # ---- what there is ----
+
+    def models(self, provider: Provider) -> tuple[Model, ...]:
+        found = self._found.get(provider.name)
+        return provider.models if found is None else found.models
+
+    def listed(self) -> Iterator[Candidate]:
+        """What stands in lists, in the order of the configuration."""
+        for provider in self.providers:
+            if provider.listed:
+                for model in self.models(provider):
+                    yield Candidate(provider, model)
+
+    def discovery_error(self, provider: Provider) -> str | None:
+        found = self._found.get(provider.name)
+        return found.error if found else None
+
+    def refresh(self, wait: float = 0.0) -> None:
+        """Asks, in the background, the upstreams whose list is not fresh. wait: seconds to wait for their answers."""
+        threads = []
+        for provider in self.providers:
+            found = self._found.get(provider.name)
+            if found and time.monotonic() - found.asked_at >= (RETRY if found.error else FRESH):
+                threads.append(threading.Thread(target=self.look, args=(provider,), name=f"discover {provider.name}", daemon=True))
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + wait
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def look(self, provider: Provider) -> None:
+        """Asks one upstream what it has, unless somebody just did."""
+        found = self._found[provider.name]
+        with found.looking:
+            if time.monotonic() - found.asked_at < RETRY:
+                return
+            models, error = found.models, None
+            try:
+                models = tuple(PROVIDERS[provider.type].models(lambda request: self._fetch(provider, request), Candidate(provider, Model("")).target()))
+            except RelayError as failure:
+                error = failure.message
+            with self._lock:
+                found.models, found.error, found.asked_at = models, error, time.monotonic()
+
+    # ---- what a name means ----
+
+    def resolve(self, name: str) -> tuple[list[Candidate], Route | None]:
+        """The candidates for a requested name in order, and the route that gave them. Raises NotFound."""
+        plain = name[: -len("[1m]")] if name.lower().endswith("[1m]") else name
+        if plain.startswith(PICKER + "/"):
+            plain = plain.removeprefix(PICKER + "/")
+        if exact := self._exact(plain):
+            return [exact], None
+        for route in self._routes:
+            if fnmatchcase(plain, route.pattern):
+                return self._targets(route), route
+        if candidates := self._bare(plain) or self._claude(plain):
+            return candidates, None
+        raise NotFound(f"model: {name}{self._near(plain)}")
+
+    def _exact(self, name: str) -> Candidate | None:
+        """`provider/model`, if the provider has it or may have it."""
+        provider_name, _, model_id = name.partition("/")
+        provider = next((provider for provider in self.providers if provider.name == provider_name), None)
+        if provider is None or not model_id:
+            return None
+        model = self._model(provider, model_id)
+        if model is None and provider.discover:
+            self.look(provider)
+            model = self._model(provider, model_id)
+        if model is None and self._may_have(provider, model_id):
+            model = Model(model_id)
+        return Candidate(provider, model) if model else None
+
+    def _model(self, provider: Provider, model_id: str) -> Model | None:
+        """By id; without a tag Ollama means `:latest`."""
+        models = self.models(provider)
+        same = [model for model in models if model.id == model_id]
+        latest = [model for model in models if provider.type == "ollama" and model.id == f"{model_id}:latest"]
+        return next(iter(same + latest), None)
+
+    def _may_have(self, provider: Provider, model_id: str) -> bool:
+        """New Claude models work without a new relay.toml; what an upstream that is down has is not known."""
+        if provider.type == "anthropic":
+            return model_id.startswith("claude-")
+        return provider.discover and (model_id.endswith("cloud") or self.discovery_error(provider) is not None)
+
+    def _targets(self, route: Route) -> list[Candidate]:
+        """The route's targets that exist now. Raises NotFound if none does."""
+        candidates = []
+        for target in route.targets:
+            found = [exact] if (exact := self._exact(target.model)) else self._bare(target.model) or self._claude(target.model)
+            candidates += [Candidate(candidate.provider, candidate.model, target.weight) for candidate in found]
+        if not candidates:
+            targets = ", ".join(target.model for target in route.targets)
+            raise NotFound(f"model: the route {route.pattern!r} leads to {targets}, which no provider that is on offers")
+        return candidates
+
+    def _bare(self, name: str) -> list[Candidate]:
+        found = [(provider, self._model(provider, name)) for provider in self.providers]
+        return [Candidate(provider, model) for provider, model in found if model is not None]
+
+    def _claude(self, name: str) -> list[Candidate]:
+        """An unknown Claude model is Anthropic's. Without Anthropic its name stands for the first model there is:
+        Claude Code's background calls ask for `claude-haiku-…` and must not fail."""
+        if not name.startswith("claude-"):
+            return []
+        for provider in self.providers:
+            if provider.type == "anthropic":
+                return [Candidate(provider, Model(name))]
+        everything = [Candidate(provider, model) for provider in self.providers for model in self.models(provider)]
+        return everything[:1]
+
+    def _near(self, name: str) -> str:
+        ids = [candidate.id for candidate in self.listed()]
+        bare = {candidate.model.id: candidate.id for candidate in self.listed()}
+        near = get_close_matches(name, ids, 3, 0.5) or [bare[match] for match in get_close_matches(name, bare, 3, 0.5)]
+        return f"; did you mean {' or '.join(near)}?" if near else ""

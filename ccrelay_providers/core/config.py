@@ -1,0 +1,408 @@
+"""relay.toml → frozen dataclasses, read once at the start.
+
+The fields of the dataclasses are the table that the file is checked against: their names are the keys, their types
+what is accepted, their defaults what holds when a key is absent. After load() nobody sees a dict or an environment
+variable. Every error is collected as `file: dotted.key: sentence`, one a key; no error and no repr shows a secret.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from ccrelay_providers.wire.provider import Model
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Strategy = Literal["failover", "round-robin", "weighted", "shuffle", "least-busy"]
+ProviderType = Literal["anthropic", "zai", "ollama", "echo"]
+TYPES: tuple[str, ...] = get_args(ProviderType)
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; `errors` has every reason, one sentence each."""
+
+    def __init__(self, errors: Iterable[str]) -> None:
+        self.errors = list(errors)
+        super().__init__("\n".join(self.errors))
+
+
+# --- What load() gives ---
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    host: str = "127.0.0.1"
+    port: int = 8787
+    token: str | None = field(default=None, repr=False)
+    allowed_hosts: tuple[str, ...] = ()
+    max_body_mb: float = 32
+    log: Literal["text", "json"] = "text"
+    ping_interval: float = 10
+    head_timeout: float = 10
+    max_connections: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTarget:
+    model: str
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    pattern: str
+    targets: tuple[RouteTarget, ...]
+    strategy: Strategy | None = None  # None: routing.strategy
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    strategy: Strategy = "failover"
+    sticky: bool = True
+    first_event_patience: float = 10
+    max_attempts: int = 0  # 0: every candidate once
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    name: str
+    type: ProviderType
+    base_url: str = ""
+    api_key: str | None = field(default=None, repr=False)
+    enabled: bool = True
+    listed: bool = True
+    connect_timeout: float = 10
+    idle_timeout: float = 300
+    max_concurrent: int = 0  # 0: no limit
+    max_queue: int = 64
+    num_ctx: int | None = None
+    keep_alive: str | int | None = None
+    models: tuple[Model, ...] = ()
+    off: str | None = None  # why it cannot be used; None when it can
+
+    @property
+    def discover(self) -> bool:
+        """Whether the upstream is asked what it has."""
+        return self.type == "ollama" and not self.models
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    path: Path
+    server: Server
+    routing: Routing
+    routes: tuple[Route, ...]
+    providers: tuple[Provider, ...]
+    warnings: tuple[str, ...]
+
+
+# --- What types of providers differ in, and what values may be ---
+
+DEFAULTS: dict[str, dict[str, Any]] = {  # on top of Provider's own
+    "anthropic": {"base_url": "https://api.anthropic.com"},
+    "zai": {"base_url": "https://api.z.ai/api/anthropic"},
+    "ollama": {"base_url": "http://127.0.0.1:11434", "idle_timeout": 600, "num_ctx": 65536, "keep_alive": "30m"},
+    "echo": {"models": ["echo"]},
+}
+ONLY = {  # keys that not every type takes
+    "num_ctx": ("ollama",),
+    "keep_alive": ("ollama",),
+    "base_url": ("anthropic", "zai", "ollama"),
+    "api_key": ("anthropic", "zai", "ollama"),
+}
+SECRETS = ("api_key", "token")
+PICKER = "anthropic-relay"  # begins the ids made for Claude Code's picker, so it can be no provider's name
+
+_FORMS = {  # strings: any but the empty one, except
+    "api_key": (r"[!-~]+", "a string of visible ASCII characters"),
+    "token": (r"[!-~]+", "a string of visible ASCII characters"),
+    "base_url": (r"https?://([\w.-]+|\[[\da-fA-F:.]+\])(:\d{1,5})?(/[^\s@?#]*)?", "http://HOST or https://HOST"),
+    "keep_alive": (r"-?(\d+(\.\d+)?(ns|us|ms|s|m|h))+", 'a duration such as "30m", or a number of seconds'),
+}
+# Numbers are above zero, except where zero means something, or -1: for ever.
+_LOWEST = {"first_event_patience": 0, "max_attempts": 0, "max_concurrent": 0, "max_queue": 0, "keep_alive": -1}
+_LONGEST = 1_000_000  # for seconds: a socket's time-out overflows at 24 days
+
+_TABLES = ("server", "routing", "routes", "providers")
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a string", list: "a list"}
+_VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\}|\$\{")
+
+Errors = dict[str, str]  # dotted key → sentence; the first one about a key stays
+T = TypeVar("T", bound="DataclassInstance")
+
+
+class _Expanded(str):
+    """A string that a variable went into: perhaps a secret, so errors do not show it."""
+
+
+# --- From the file to the Config ---
+
+
+def load(path: Path, environ: Mapping[str, str], **server: object) -> Config:
+    """The configuration in `path`. `server` is what the command line says over [server]; None there: nothing said.
+
+    Raises ConfigError with all that is wrong.
+    """
+    errors, unset = Errors(), Errors()
+    raw = _tables(_parse(path), errors)
+    raw["server"] |= {key: value for key, value in server.items() if value is not None}
+    tables = _expand(raw, "", environ, unset, errors)
+    off = {name: _off(table, _dot("providers", name), unset) for name, table in tables["providers"].items()}
+    for where, variable in unset.items():
+        errors.setdefault(where, f"{variable} is not set; ${{{variable}:-…}} would give a default")
+    settings = _read(Server, tables["server"], "server", errors)
+    _check_exposure(tables["server"], errors)
+    routing = _read(Routing, tables["routing"], "routing", errors)
+    routes = [_route(pattern, value, errors) for pattern, value in tables["routes"].items()]
+    providers = [_provider(name, table, off[name], errors) for name, table in tables["providers"].items()]
+    _require_usable(off, errors)
+    warnings = [*_check_targets(tables["routes"], off, errors), *_readable_secrets(path, raw)]
+    if errors or settings is None or routing is None:
+        raise ConfigError(f"{path.name}: {where}: {message}" for where, message in errors.items())
+    notes = tuple(f"{path.name}: {warning}" for warning in warnings)
+    return Config(path, settings, routing, tuple(filter(None, routes)), tuple(filter(None, providers)), notes)
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}"
+    except UnicodeDecodeError as error:
+        message = f"not UTF-8 (at line {1 + error.object[: error.start].count(10)})"
+    except ValueError as error:
+        message = f"not TOML: {error}"
+    raise ConfigError([f"{path}: {message}"])
+
+
+def _tables(raw: dict[str, Any], errors: Errors) -> dict[str, Any]:
+    for key, value in raw.items():
+        if key not in _TABLES:
+            errors[_dot("", key)] = _unknown("", key, _TABLES)
+        elif not isinstance(value, dict):
+            errors[key] = f"expected a table, got {_got(key, value)}"
+    return {key: dict(raw[key]) if isinstance(raw.get(key), dict) else {} for key in _TABLES}
+
+
+def _check_exposure(server: dict[str, Any], errors: Errors) -> None:
+    host = server.get("host", Server().host)
+    guarded = "token" in server or "server.token" in errors
+    if isinstance(host, str) and not is_loopback(host) and not guarded:
+        shown = _got("host", host).strip('"')
+        errors.setdefault("server.host", f"{shown} is reachable from the network, so server.token must be set")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`; any name but localhost is taken for one the network knows."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _off(table: Any, where: str, unset: Errors) -> str | None:
+    """Why a provider cannot be used; what `unset` says about it is forgiven then."""
+    if not isinstance(table, dict):
+        return None
+    if table.get("enabled") is False:
+        for key in [key for key in unset if key.startswith(where + ".")]:
+            del unset[key]
+        return "enabled = false"
+    if variable := unset.pop(where + ".api_key", None):
+        return f"{variable} is not set"
+    return "api_key is missing" if table.get("type") == "zai" and "api_key" not in table else None
+
+
+def _provider(name: str, table: Any, off: str | None, errors: Errors) -> Provider | None:
+    where = _dot("providers", name)
+    kind = table.get("type") if isinstance(table, dict) else None
+    if not re.fullmatch(r"[a-z0-9_-]+", name) or name == PICKER:
+        errors.setdefault(where, f"a provider's name is made of a-z, 0-9, _ and -, and is not {PICKER}")
+    if kind not in TYPES:
+        _read(Provider, table, where, errors, name=name, off=off)
+        return None
+    for key, types in ONLY.items():
+        if key in table and kind not in types:
+            errors.setdefault(f"{where}.{key}", f"only for type {' or '.join(types)}; this provider is of type {kind}")
+    provider = _read(Provider, DEFAULTS[kind] | table, where, errors, name=name, off=off)
+    return provider and replace(provider, base_url=provider.base_url.rstrip("/"))
+
+
+def _require_usable(off: dict[str, str | None], errors: Errors) -> None:
+    if not off:
+        errors.setdefault("providers", 'missing; expected one such as [providers.anthropic] with type = "anthropic"')
+    elif all(off.values()):
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in off.items())
+        errors["providers"] = f'none can be used ({reasons}); set what is missing, or add one of type "echo" to try'
+
+
+def _route(pattern: str, value: Any, errors: Errors) -> Route | None:
+    where = _dot("routes", pattern)
+    if isinstance(value, list):
+        return Route(pattern, _value(tuple[RouteTarget, ...], value, where, errors))
+    if isinstance(value, dict):
+        return _read(Route, value, where, errors, pattern=pattern)
+    errors.setdefault(where, f"expected a list of models or a table with targets, got {_got(where, value)}")
+    return None
+
+
+def _check_targets(routes: dict[str, Any], off: dict[str, str | None], errors: Errors) -> Iterator[str]:
+    """Errors for targets at providers that do not exist; yields a warning for each at one that is off."""
+    for pattern, targets in routes.items():
+        where = _dot("routes", pattern)
+        if isinstance(targets, dict):
+            where, targets = f"{where}.targets", targets.get("targets")
+        if targets == [] and f"{where}[0]" not in errors:
+            errors.setdefault(where, "expected at least one target")
+        for number, target in enumerate(targets if isinstance(targets, list) else ()):
+            model = str(target.get("model") if isinstance(target, dict) else target)
+            name = model.partition("/")[0]
+            if "/" in model and name not in off:
+                errors.setdefault(f"{where}[{number}]", f"no provider {name}; there are {', '.join(off)}")
+            elif "/" in model and off[name]:
+                yield f"{where}[{number}]: {model} is passed over, since {name} is off ({off[name]})"
+
+
+# --- Variables and secrets ---
+
+
+def _expand(value: Any, where: str, environ: Mapping[str, str], unset: Errors, errors: Errors) -> Any:
+    """`value` with the variables in its strings filled in. A key whose variable has no value is left out and named in
+    `unset`; an empty secret is left out as well.
+    """
+    if isinstance(value, dict):
+        table = {key: _expand(each, _dot(where, key), environ, unset, errors) for key, each in value.items()}
+        gone = {key for key in table if _dot(where, key) in unset or (key in SECRETS and table[key] == "")}
+        return {key: each for key, each in table.items() if key not in gone}
+    if isinstance(value, list):
+        items = [_expand(each, f"{where}[{n}]", environ, unset, errors) for n, each in enumerate(value)]
+        return [each for n, each in enumerate(items) if f"{where}[{n}]" not in unset]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+
+    def fill(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        if name is None and match[0] == "${":
+            errors.setdefault(where, "has a ${ that begins neither ${VAR} nor ${VAR:-default}; $${ stands for itself")
+        if name is None:
+            return "${"
+        if not environ.get(name) and default is None:
+            unset.setdefault(where, name)
+        return environ.get(name) or default or ""
+
+    return _Expanded(_VARIABLE.sub(fill, value))
+
+
+def _readable_secrets(path: Path, raw: dict[str, Any]) -> Iterator[str]:
+    """A warning for each secret written out in a file that other users of this machine can read."""
+    if os.name != "posix" or not path.stat().st_mode & 0o044:
+        return
+    tables = {"server": raw["server"]} | {_dot("providers", name): table for name, table in raw["providers"].items()}
+    found = [(_dot(where, key), table[key]) for where, table in tables.items() for key in SECRETS if key in table]
+    for where, value in found:
+        if _expand(value, where, {}, {}, {}):
+            yield f"{where}: written out, and other users can read the file; chmod 600 it, or write ${{VAR}}"
+
+
+# --- One reader for all dataclasses ---
+
+
+def _read(cls: type[T], table: Any, where: str, errors: Errors, **given: Any) -> T | None:
+    """`table` as a `cls`, whose fields in `given` the file cannot set; None when anything in it is wrong."""
+    if not isinstance(table, dict):
+        errors.setdefault(where, f"expected a table, got {_got(where, table)}")
+        return None
+    hints, known = get_type_hints(cls), {each.name: each for each in fields(cls) if each.name not in given}
+    for key in table:
+        if key not in known:
+            errors.setdefault(_dot(where, key), _unknown(where, key, known))
+    for name, each in known.items():
+        if name in table:
+            given[name] = _value(hints[name], table[name], _dot(where, name), errors)
+        elif each.default is MISSING:
+            errors.setdefault(_dot(where, name), f"missing; expected {_expected(hints[name])}")
+    wrong = any(key == where or key.startswith((f"{where}.", f"{where}[")) for key in errors)
+    return None if wrong else cls(**given)
+
+
+def _value(hint: Any, value: Any, where: str, errors: Errors) -> Any:
+    """`value` as a field of type `hint` holds it; None when it is wrong."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        table = {fields(hint)[0].name: value} if isinstance(value, str) else value  # a string alone is the first key
+        return _read(hint, table, where, errors)
+    if get_origin(hint) is tuple and isinstance(value, list):
+        return tuple(_value(get_args(hint)[0], each, f"{where}[{n}]", errors) for n, each in enumerate(value))
+    fits = any(_fits(each, value) for each in _alternatives(hint))
+    key = where.rpartition(".")[2]
+    if wanted := _refused(key, value) if fits else _expected(hint):
+        errors.setdefault(where, f"expected {wanted}, got {_got(key, value)}")
+        return None
+    return str(value) if isinstance(value, str) else value
+
+
+def _fits(hint: Any, value: object) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if hint is float:
+        return type(value) in (int, float)
+    return isinstance(value, str) if hint is str else type(value) is hint  # a bool is no int here
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    union = get_origin(hint) in (Union, UnionType)
+    return tuple(each for each in get_args(hint) if each is not NoneType) if union else (hint,)
+
+
+def _refused(key: str, value: object) -> str | None:
+    """What was expected of a value that is of the right type and still will not do."""
+    if isinstance(value, str):
+        form, words = _FORMS.get(key, (r"(?s).+", "a string that is not empty"))
+        return None if re.fullmatch(form, value) else words
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if key == "port":
+        return None if 0 <= value <= 65535 else "0 to 65535"
+    if value > _LONGEST and (isinstance(value, float) or key.endswith(("_timeout", "_interval", "_patience"))):
+        return f"at most {_LONGEST}"
+    if key in _LOWEST:
+        return None if value >= _LOWEST[key] else f"{_LOWEST[key]} or more"
+    return None if value > 0 else "a number above 0"
+
+
+def _dot(where: str, key: str) -> str:
+    """The dotted key, quoted where TOML wants it quoted."""
+    name = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
+    return f"{where}.{name}" if where else name
+
+
+def _expected(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(get_args(hint))
+    if get_origin(hint) is tuple:
+        return "a list"
+    return " or ".join(_KINDS.get(each) or _expected(each) for each in _alternatives(hint))
+
+
+def _got(key: str, value: object) -> str:
+    """How an error shows a wrong value: never one that is a secret, or may hold one."""
+    if isinstance(value, _Expanded):
+        return "what the environment gave"
+    if key in SECRETS or "@" in str(value) or isinstance(value, (list, dict)):  # @: an address with a credential
+        return "a table" if isinstance(value, dict) else _KINDS.get(type(value), "something else")
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (str, bool)) else str(value)
+
+
+def _unknown(where: str, key: str, known: Iterable[str]) -> str:
+    near = get_close_matches(key, list(known), 1, 0.7)
+    return "unknown key; " + (f"did you mean {_dot(where, near[0])}?" if near else f"known are {', '.join(known)}")

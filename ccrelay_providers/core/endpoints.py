@@ -1,0 +1,193 @@
+"""(method, path) → function(Request) → Response. Everything else is a 404 or 405 in the API's own shape."""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from ..wire.errors import InvalidRequest, MethodNotAllowed, NotFound, RelayError, error_body
+from ..wire.messages import dumps
+from .catalog import Candidate, Catalog
+from .config import PICKER
+from .exchange import ClientDeparted, Downstream, Request, Response
+from .guard import Guard
+from .health import Health
+from .log import Entry, Log
+from .relay import Relay, elapsed, error_headers
+
+Handler = Callable[[Request, Downstream, Entry], Response | None]
+_PICKER_KEEPS = re.compile("claude|anthropic", re.IGNORECASE)  # Claude Code drops every other id from discovery
+_DISCOVERY_AGENT = "claude-code/"
+_MODEL_PATH = "/v1/models/"
+
+
+class Endpoints:
+    def __init__(self, relay: Relay, catalog: Catalog, guard: Guard, health: Health, log: Log) -> None:
+        self._relay, self._catalog, self._guard, self._health, self._log = relay, catalog, guard, health, log
+        self._routes: dict[str, dict[str, Handler]] = {
+            "/": {"GET": _hello, "HEAD": _hello},
+            "/api/hello": {"GET": _hello, "HEAD": _hello},
+            "/health": {"GET": _health, "HEAD": _health},
+            "/v1/messages": {"POST": relay.messages},
+            "/v1/messages/count_tokens": {"POST": relay.count_tokens},
+            "/v1/models": {"GET": self._models, "HEAD": self._models},
+        }
+
+    def answer(self, request: Request, downstream: Downstream) -> None:
+        """Answers, whatever happens, and writes the log line. Raises ClientDeparted."""
+        entry = Entry(request.id, request.method, request.path)
+        try:
+            response = self._handled(request, downstream, entry)
+            if response is not None:
+                entry.status = response.status
+                downstream.respond(response)
+        except ClientDeparted:
+            entry.departed = True
+            raise
+        finally:
+            entry.total = elapsed(request)
+            if downstream.first_sent_at is not None:
+                entry.first_event = elapsed(request, downstream.first_sent_at)
+            self._log.request(entry)
+
+    def _handled(self, request: Request, downstream: Downstream, entry: Entry) -> Response | None:
+        try:
+            self._guard.check_origin(request.headers)
+            handler = self._handler(request.method, request.path)
+            if handler not in (_hello, _health):
+                headers = self._guard.authenticate(request.headers)
+                request = Request(request.method, request.path, request.query, headers, request.body, request.id, request.received)
+            return handler(request, downstream, entry)
+        except RelayError as error:
+            return self._failed(error, request, entry)
+        except ClientDeparted:
+            raise
+        except Exception as error:  # a bug of the relay's: said in the log, whole, and to the client in one sentence
+            self._log.say(traceback.format_exc().rstrip(), request_id=request.id)
+            return self._failed(RelayError(f"ccrelay: internal error ({type(error).__name__}); its log has the details"), request, entry)
+
+    def _failed(self, error: RelayError, request: Request, entry: Entry) -> Response:
+        if not entry.failures or entry.failures[-1] != error.message:
+            entry.failures.append(error.message)
+        headers = error_headers(error, self._health)
+        if not any(name == "request-id" for name, _ in headers):
+            headers.append(("request-id", request.id))
+        if entry.answered_by:
+            provider, _, model = entry.answered_by.partition("/")
+            headers += [("x-ccrelay-provider", provider), ("x-ccrelay-model", model), ("x-ccrelay-attempts", str(entry.attempts))]
+        return Response(error.status, error_body(error, request.id), tuple(headers))
+
+    def _handler(self, method: str, path: str) -> Handler:
+        methods = self._routes.get(path)
+        if methods is None and path.startswith(_MODEL_PATH):
+            methods = {"GET": self._model, "HEAD": self._model}
+        if methods is None:
+            raise NotFound(f"{path}: no such endpoint")
+        if method not in methods:
+            raise MethodNotAllowed(f"{path}: takes {' and '.join(methods)}, not {method}")
+        return methods[method]
+
+    # ---- models ----
+
+    def _models(self, request: Request, downstream: Downstream, entry: Entry) -> Response:
+        """From memory, at once; the upstreams are asked in the background for the next time."""
+        self._catalog.refresh()
+        picker = (request.headers.get("user-agent") or "").startswith(_DISCOVERY_AGENT)
+        models = [describe(candidate, picker) for candidate in self._catalog.listed()]
+        return Response(200, dumps(page(models, request.query)))
+
+    def _model(self, request: Request, downstream: Downstream, entry: Entry) -> Response:
+        name = request.path.removeprefix(_MODEL_PATH)
+        candidates, _ = self._catalog.resolve(name)
+        return Response(200, dumps({**describe(candidates[0], picker=False), "id": name}))
+
+
+def _hello(request: Request, downstream: Downstream, entry: Entry) -> Response:
+    return Response(200, b"" if request.method == "HEAD" else b'{"name":"ccrelay"}')
+
+
+def _health(request: Request, downstream: Downstream, entry: Entry) -> Response:
+    return Response(200, b'{"status":"ok"}')
+
+
+def normalised(path: str) -> str:
+    """Without doubled slashes, a trailing slash, or a `/v1` too many: base URLs are written in many ways."""
+    path = re.sub("/{2,}", "/", unquote(path)).rstrip("/") or "/"
+    return path.removeprefix("/v1") if path.startswith("/v1/v1/") else path
+
+
+def page(models: list[dict[str, Any]], query: str) -> dict[str, Any]:
+    """Anthropic's list, with `limit`, `after_id` and `before_id`. Without a limit everything: nothing would ask for more."""
+    asked = {name: values[-1] for name, values in parse_qs(query).items()}
+    ids = [model["id"] for model in models]
+    start, stop = 0, len(models)
+    if (after := asked.get("after_id")) is not None:
+        start = _position(ids, after, "after_id") + 1
+    if (before := asked.get("before_id")) is not None:
+        stop = _position(ids, before, "before_id")
+    limit = _limit(asked.get("limit"))
+    if before is not None and after is None:
+        start = max(start, stop - limit)
+    data = list(islice(models, start, min(stop, start + limit)))
+    has_more = start > 0 if before is not None and after is None else start + len(data) < stop
+    return {
+        "data": data,
+        "has_more": has_more,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+    }
+
+
+def _position(ids: list[str], wanted: str, field: str) -> int:
+    if wanted not in ids:
+        raise InvalidRequest(f"{field}: no model {wanted!r} in the list")
+    return ids.index(wanted)
+
+
+def _limit(value: str | None) -> int:
+    if value is None:
+        return sys.maxsize
+    if not (value.isascii() and value.isdigit()) or not 1 <= int(value) <= 1000:
+        raise InvalidRequest("limit: expected a number from 1 to 1000")
+    return int(value)
+
+
+def describe(candidate: Candidate, picker: bool) -> dict[str, Any]:
+    """A model in Anthropic's shape. picker: under an id that Claude Code's discovery keeps."""
+    model, public = candidate.model, candidate.id
+    return {
+        "type": "model",
+        "id": f"{PICKER}/{public}" if picker and not _PICKER_KEEPS.search(public) else public,
+        "display_name": model.name or model.id,
+        "description": description(candidate),
+        "created_at": "1970-01-01T00:00:00Z",  # not known: what the API itself sends then
+        "lifecycle": "active",
+        "max_input_tokens": candidate.window,
+        "max_tokens": model.max_output,
+        "capabilities": {
+            name: {"supported": known}
+            for name, known in (("image_input", model.vision), ("tool_use", model.tools), ("thinking", model.thinking))
+            if known is not None
+        },
+    }
+
+
+def description(candidate: Candidate) -> str:
+    """`Z.AI · 1M context · tools, thinking`: at most 100 characters are shown."""
+    model = candidate.model
+    able = [name for name, known in (("tools", model.tools), ("vision", model.vision), ("thinking", model.thinking)) if known]
+    window = f"{window_words(candidate.window)} context" if candidate.window else ""
+    return " · ".join(part for part in (candidate.module.LABEL, model.detail or "", window, ", ".join(able)) if part)[:100]
+
+
+def window_words(tokens: int) -> str:
+    """1M, 200k, 41k."""
+    if tokens >= 1_000_000:
+        return f"{tokens / 1_000_000:.2g}M"
+    return f"{round(tokens / 1000)}k"
+

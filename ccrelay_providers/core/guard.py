@@ -1,0 +1,65 @@
+"""Who may talk to the relay. A page in the user's browser must not be able to spend the user's keys."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from urllib.parse import urlsplit
+
+from ..wire.errors import AuthenticationFailed, PermissionDenied
+from ..wire.http1 import Headers
+from .config import Server
+
+
+class Guard:
+    def __init__(self, server: Server) -> None:
+        self._token = server.token.encode() if server.token else None
+        self._hosts = {host.lower() for host in (server.host, *server.allowed_hosts)}
+
+    def check_origin(self, headers: Headers) -> None:
+        """Refuses foreign names (a rebound DNS name is one), foreign pages and whatever a browser calls cross-site."""
+        host = headers.get("host")
+        if host is not None and not self._known(host_name(host)):
+            raise PermissionDenied(f"host: {host_name(host)!r} is not this relay; add it to server.allowed_hosts in relay.toml")
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != (host or "").lower():
+            raise PermissionDenied("origin: requests from web pages are refused")
+        if headers.get("sec-fetch-site") == "cross-site":
+            raise PermissionDenied("sec-fetch-site: requests from web pages are refused")
+
+    def _known(self, name: str) -> bool:
+        return name == "localhost" or name in self._hosts or is_loopback(name)
+
+    def authenticate(self, headers: Headers) -> Headers:
+        """The headers without the relay's own credential. Raises AuthenticationFailed if one is needed and missing."""
+        if self._token is None:
+            return headers
+        kept = Headers((name, value) for name, value in headers if not self._is_token(name.lower(), value))
+        if len(kept) == len(headers):
+            raise AuthenticationFailed(
+                "the relay's token is missing or wrong; set ANTHROPIC_AUTH_TOKEN, or the header x-ccrelay-token, to server.token of relay.toml"
+            )
+        return kept
+
+    def _is_token(self, name: str, value: str) -> bool:
+        """Compared in constant time."""
+        assert self._token is not None
+        if name == "authorization" and value[:7].lower() == "bearer ":
+            value = value[7:].strip()
+        elif name not in ("x-api-key", "x-ccrelay-token"):
+            return False
+        return hmac.compare_digest(value.encode("latin-1", "replace"), self._token)
+
+
+def host_name(host: str) -> str:
+    """`[::1]:8787` → `::1`, `localhost:8787` → `localhost`."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower().rstrip(".")
+
+
+def is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,283 @@
+"""The attempt loop: candidate → request → first event → commit → stream → account.
+
+Until the first content nothing has been sent, and the next candidate may answer, with the body prepared anew for it.
+After that a failure is one `event: error` and the end of the stream, never another model's words.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import chain
+
+from ..wire.errors import KeyRefused, Overloaded, RateLimited, RelayError, UpstreamDisconnected, UpstreamFailure, UpstreamTimeout
+from ..wire.http1 import Headers
+from ..wire.messages import MessagesRequest, dumps
+from ..wire.provider import LocalAnswer, Report, Target, UpstreamRequest, UpstreamResponse
+from ..wire.sse import encode
+from .calibration import Calibration
+from .catalog import Candidate
+from .config import Config, Provider
+from .exchange import ClientDeparted, Downstream, Request, Response
+from .gate import Gate
+from .health import Health
+from .heartbeat import Heartbeat
+from .log import Entry
+from .router import Router
+from .upstream import ConnectionPool, Origin
+
+NOT_A_STREAM = ("text/html", "text/plain", "application/json")
+MOST_USEFUL = (Overloaded, RateLimited, UpstreamTimeout, UpstreamFailure)
+"""Of several failures the one that tells most about when to try again gives status and type; a refusal comes last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole response, read."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+    def pieces(self) -> Iterator[bytes]:
+        yield self.body
+
+    def read(self) -> bytes:
+        return self.body
+
+
+class _LocalResponse:
+    """A provider's own answer, with its pauses."""
+
+    def __init__(self, answer: LocalAnswer, pause: Callable[[float], None]) -> None:
+        self.status = answer.status
+        self.headers = Headers([("content-type", answer.content_type)])
+        self._answer, self._pause = answer, pause
+
+    def pieces(self) -> Iterator[bytes]:
+        for piece in self._answer.pieces:
+            if isinstance(piece, bytes):
+                yield piece
+            else:
+                self._pause(piece)
+
+    def read(self) -> bytes:
+        return b"".join(self.pieces())
+
+
+class Relay:
+    def __init__(self, config: Config, router: Router, health: Health, pool: ConnectionPool, heartbeat: Heartbeat) -> None:
+        self._server, self._routing = config.server, config.routing
+        self._router, self._health, self._pool, self._heartbeat = router, health, pool, heartbeat
+        self._calibration = Calibration()
+        self._gates = {one.name: Gate(one.name, one.max_concurrent, one.max_queue) for one in config.providers}
+        self._origins = {one.name: origin(one) for one in config.providers}
+
+    # ---- a conversation's turn ----
+
+    def messages(self, request: Request, downstream: Downstream, entry: Entry) -> Response | None:
+        """Answers a request to /v1/messages: a Response, or None if the answer was streamed.
+
+        Raises RelayError while nothing has been sent, ClientDeparted when nobody is left to answer.
+        """
+        asked = MessagesRequest(request.body, request.headers, request.id, request.query)
+        entry.requested, entry.stream, entry.session = asked.model, asked.stream, asked.session
+        candidates = self._router.candidates(asked.model, asked.session)
+        if asked.stream:
+            patience, interval = self._routing.first_event_patience, self._server.ping_interval
+            downstream.expect_stream([("request-id", request.id)], patience, interval)
+        with self._heartbeat.watching(downstream):
+            try:
+                return self._first_that_answers(candidates, asked, downstream, entry)
+            except RelayError as error:
+                if not downstream.sent:
+                    raise
+                downstream.write(in_band_error(error, request.id), last=True)
+                return None
+
+    def _first_that_answers(
+        self, candidates: list[Candidate], asked: MessagesRequest, downstream: Downstream, entry: Entry
+    ) -> Response | None:
+        failures: list[RelayError] = []
+        for entry.attempts, candidate in enumerate(candidates, 1):
+            entry.report = Report()
+            try:
+                with self._router.running(candidate):
+                    return self._attempt(candidate, asked, downstream, entry)
+            except RelayError as error:
+                if downstream.departed:
+                    raise ClientDeparted from None
+                self._health.failed(candidate.provider.name, error)
+                entry.answered_by = candidate.id
+                entry.failures.append(error.message)
+                if downstream.first_sent_at is not None or not error.try_next:
+                    raise
+                failures.append(error)
+        raise most_useful(failures)
+
+    def _attempt(self, candidate: Candidate, asked: MessagesRequest, downstream: Downstream, entry: Entry) -> Response | None:
+        target = candidate.target(self._calibration.factor(candidate.id))
+        prepared = candidate.module.prepare(asked, target, entry.report)
+        with self._gates[candidate.provider.name].passing(downstream) as entry.queued:
+            with self._opened(candidate, prepared, downstream) as response:
+                self._check(response, candidate, target, asked.stream)
+                if asked.stream:
+                    return self._stream(response, candidate, target, asked, downstream, entry)
+                body = candidate.module.message(response, asked, target, entry.report)
+                self._accept(candidate, asked, entry)
+        return Response(200, body, tuple(answer_headers(asked.id, candidate, entry)))
+
+    @contextmanager
+    def _opened(
+        self, candidate: Candidate, prepared: UpstreamRequest | LocalAnswer, downstream: Downstream
+    ) -> Iterator[UpstreamResponse]:
+        """The upstream's response, its connection closed at once if the client leaves."""
+        if isinstance(prepared, LocalAnswer):
+            yield _LocalResponse(prepared, downstream.pause)
+            return
+        origin = self._origins[candidate.provider.name]
+        with self._pool.exchange(origin, prepared, lambda connection: downstream.on_departure(connection.abort)) as response:
+            try:
+                yield response
+            finally:
+                downstream.on_departure(None)
+
+    @staticmethod
+    def _check(response: UpstreamResponse, candidate: Candidate, target: Target, stream: bool) -> None:
+        media_type = (response.headers.get("content-type") or "").partition(";")[0].strip().lower()
+        if response.status != 200 or (stream and media_type in NOT_A_STREAM):
+            raise candidate.module.error(response.status, response.headers, response.read(), target)
+
+    def _stream(
+        self,
+        response: UpstreamResponse,
+        candidate: Candidate,
+        target: Target,
+        asked: MessagesRequest,
+        downstream: Downstream,
+        entry: Entry,
+    ) -> None:
+        report = entry.report
+        events = candidate.module.stream(response, asked, target, report)
+        with closing(events):  # type: ignore[type-var]  # a generator, as the contract's docstring says
+            first = next(events, None)
+            if first is None:
+                raise UpstreamDisconnected(f"{target.provider}: the stream was empty")
+            self._accept(candidate, asked, entry)
+            headers = answer_headers(asked.id, candidate, entry)
+            downstream.commit(headers, comment(headers))
+            for piece in chain((first,), events):
+                downstream.write(piece, last=report.ended)
+        self._learn(candidate, asked, report)
+
+    def _accept(self, candidate: Candidate, asked: MessagesRequest, entry: Entry) -> None:
+        """The candidate has answered: it is well, and the session stays with it."""
+        entry.answered_by, entry.status = candidate.id, 200
+        self._health.succeeded(candidate.provider.name)
+        self._router.answered(candidate, asked.model, asked.session)
+
+    def _learn(self, candidate: Candidate, asked: MessagesRequest, report: Report) -> None:
+        if report.estimate is not None and report.prompt_tokens:
+            self._calibration.learn(candidate.id, asked.estimate, report.prompt_tokens)
+
+    # ---- counting ----
+
+    def count_tokens(self, request: Request, downstream: Downstream, entry: Entry) -> Response:
+        """The upstream's count where it has a counter that answers, else an estimate, which says that it is one."""
+        asked = MessagesRequest(request.body, request.headers, request.id, request.query, counting=True)
+        entry.requested, entry.session = asked.model, asked.session
+        candidate = self._router.candidates(asked.model, asked.session)[0]
+        entry.answered_by, entry.attempts = candidate.id, 1
+        target = candidate.target(self._calibration.factor(candidate.id))
+        headers = answer_headers(request.id, candidate, entry)
+        counter = candidate.module.count_tokens(asked, target)
+        if counter is not None:
+            try:
+                return Response(200, self._counted(candidate, counter, target, downstream), tuple(headers))
+            except UpstreamFailure as error:
+                entry.failures.append(error.message)
+        tokens = max(1, round(asked.estimate * target.calibration))
+        return Response(200, dumps({"input_tokens": tokens}), (*headers, ("x-ccrelay-estimated", "true")))
+
+    def _counted(self, candidate: Candidate, counter: UpstreamRequest, target: Target, downstream: Downstream) -> bytes:
+        with self._heartbeat.watching(downstream), self._opened(candidate, counter, downstream) as response:
+            body = response.read()
+            if response.status != 200:
+                raise candidate.module.error(response.status, response.headers, body, target)
+            return body
+
+    # ---- discovery ----
+
+    def fetch(self, provider: Provider, request: UpstreamRequest) -> Answer:
+        """The whole answer to a request of the relay's own. Raises RelayError."""
+        with self._pool.exchange(self._origins[provider.name], request, lambda connection: None) as response:
+            return Answer(response.status, response.headers, response.read())
+
+
+def origin(provider: Provider) -> Origin:
+    return Origin(provider.name, provider.base_url, provider.connect_timeout, provider.idle_timeout)
+
+
+def answer_headers(request_id: str, candidate: Candidate, entry: Entry) -> list[tuple[str, str]]:
+    """What every answer says about itself. The request-id is the upstream's where it is the client's to know."""
+    report = entry.report
+    headers = [] if any(name == "request-id" for name, _ in report.headers) else [("request-id", request_id)]
+    headers += [
+        *report.headers,
+        ("x-ccrelay-provider", candidate.provider.name),
+        ("x-ccrelay-model", candidate.model.id),
+        ("x-ccrelay-attempts", str(entry.attempts)),
+    ]
+    if report.dropped:
+        headers.append(("x-ccrelay-dropped", report.dropped_header()))
+    return headers
+
+
+def comment(headers: list[tuple[str, str]]) -> bytes:
+    """What an early head could not say yet, as a comment line of the stream."""
+    own = [f"{name.removeprefix('x-ccrelay-')}={value}" for name, value in headers if name.startswith("x-ccrelay-")]
+    return f": ccrelay {' '.join(own)}\n\n".encode()
+
+
+def in_band_error(error: RelayError, request_id: str) -> bytes:
+    fault = {"type": error.in_band_type, "message": error.message}
+    return encode("error", dumps({"type": "error", "error": fault, "request_id": request_id}))
+
+
+def most_useful(failures: list[RelayError]) -> RelayError:
+    """One error for all that went wrong: every provider's reason, with status and type of the most telling one."""
+    if len(failures) == 1:
+        return failures[0]
+    best = min(failures, key=_rank)
+    return RelayError(
+        "no provider could answer: " + "; ".join(failure.message for failure in failures),
+        status=best.status,
+        type=best.type,
+        retry_after=best.retry_after,
+        resets_at=best.resets_at,
+        should_retry=best.should_retry,
+    )
+
+
+def _rank(error: RelayError) -> int:
+    if isinstance(error, KeyRefused):
+        return len(MOST_USEFUL)
+    return next((rank for rank, kind in enumerate(MOST_USEFUL) if isinstance(error, kind)), len(MOST_USEFUL))
+
+
+def error_headers(error: RelayError, health: Health) -> list[tuple[str, str]]:
+    """retry-after in whole seconds: Claude Code reads no other form. One that the upstream sent passes as it came."""
+    headers = [(name, value) for name, value in error.headers]
+    wait = health.retry_after(error)
+    if wait is not None and not any(name == "retry-after" for name, _ in headers):
+        headers.append(("retry-after", str(math.ceil(wait))))
+    if error.should_retry is not None:
+        headers.append(("x-should-retry", "true" if error.should_retry else "false"))
+    return headers
+
+
+def elapsed(request: Request, moment: float | None = None) -> float:
+    return (moment or time.monotonic()) - request.received

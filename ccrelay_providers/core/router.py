@@ -1,0 +1,107 @@
+"""Who is asked first: a requested name's candidates, put in order by strategy, stickiness and availability.
+
+One lock guards the counters of the strategies, the sessions' homes and the numbers of running requests.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from .catalog import Candidate, Catalog
+from .config import Routing
+
+MAX_SESSIONS = 4096  # whose provider is remembered; a forgotten one costs a prompt cache, nothing else
+
+
+class Router:
+    """available: whether a provider, by name, can be asked now."""
+
+    def __init__(self, routing: Routing, catalog: Catalog, available: Callable[[str], bool]) -> None:
+        self._routing, self._catalog, self._available = routing, catalog, available
+        self._lock = threading.Lock()
+        self._turns: Counter[str] = Counter()
+        self._credit: dict[str, Counter[str]] = {}
+        self._decks: dict[str, list[str]] = {}
+        self._running: Counter[str] = Counter()
+        self._homes: OrderedDict[tuple[str, str], str] = OrderedDict()
+
+    def candidates(self, name: str, session: str | None) -> list[Candidate]:
+        """In the order to be tried. Who is resting comes last: asked only when nobody else can answer. Raises NotFound."""
+        found, route = self._catalog.resolve(name)
+        if len(found) > 1:
+            strategy = (route.strategy if route else None) or self._routing.strategy
+            with self._lock:
+                found = self._STRATEGIES[strategy](self, route.pattern if route else name, found)
+                found = self._home_first(found, (session, name) if session else None)
+        ordered = sorted(found, key=lambda candidate: not self._available(candidate.provider.name))
+        return ordered[: self._routing.max_attempts] if self._routing.max_attempts else ordered
+
+    def answered(self, candidate: Candidate, name: str, session: str | None) -> None:
+        """The session stays where it was answered: prompt caches live there."""
+        if session is None or not self._routing.sticky:
+            return
+        with self._lock:
+            self._homes[session, name] = candidate.id
+            self._homes.move_to_end((session, name))
+            if len(self._homes) > MAX_SESSIONS:
+                self._homes.popitem(last=False)
+
+    @contextmanager
+    def running(self, candidate: Candidate) -> Iterator[None]:
+        """Counts the request as the candidate's load."""
+        with self._lock:
+            self._running[candidate.id] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running[candidate.id] -= 1
+
+    def _home_first(self, found: list[Candidate], key: tuple[str, str] | None) -> list[Candidate]:
+        home = self._homes.get(key) if key else None
+        return sorted(found, key=lambda candidate: candidate.id != home) if home else found
+
+    # ---- strategies; each is called with the lock held ----
+
+    def _failover(self, key: str, found: list[Candidate]) -> list[Candidate]:
+        return found
+
+    def _round_robin(self, key: str, found: list[Candidate]) -> list[Candidate]:
+        turn = self._turns[key] % len(found)
+        self._turns[key] += 1
+        return found[turn:] + found[:turn]
+
+    def _weighted(self, key: str, found: list[Candidate]) -> list[Candidate]:
+        """Smooth weighted round-robin, as nginx does it: 3 to 1 gives a a b a, not a a a b."""
+        credit = self._credit.setdefault(key, Counter())
+        for candidate in found:
+            credit[candidate.id] += candidate.weight
+        first = max(found, key=lambda candidate: credit[candidate.id])
+        credit[first.id] -= sum(candidate.weight for candidate in found)
+        return [first, *(candidate for candidate in found if candidate is not first)]
+
+    def _shuffle(self, key: str, found: list[Candidate]) -> list[Candidate]:
+        """Dealt like cards: everyone once before anyone twice."""
+        deck = self._decks.get(key) or []
+        deck = [card for card in deck if any(card == candidate.id for candidate in found)]
+        if not deck:
+            deck = [candidate.id for candidate in found]
+            random.shuffle(deck)
+        card = deck.pop()
+        self._decks[key] = deck
+        return sorted(found, key=lambda candidate: candidate.id != card)
+
+    def _least_busy(self, key: str, found: list[Candidate]) -> list[Candidate]:
+        return sorted(found, key=lambda candidate: self._running[candidate.id])
+
+    _STRATEGIES = {
+        "failover": _failover,
+        "round-robin": _round_robin,
+        "weighted": _weighted,
+        "shuffle": _shuffle,
+        "least-busy": _least_busy,
+    }

@@ -1,0 +1,384 @@
+"""Connections to the upstreams: the only module that opens sockets outwards.
+
+http.client opens a connection (TLS, proxies) and sends on it. What comes back is read here, as much as the socket has at
+a time: iterating http.client's response costs a system call and a handover of the interpreter lock a chunk, and takes a
+missing terminal chunk for a clean end and a short Content-Length for a whole body. Both are errors here.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import ssl
+import struct
+import threading
+import time
+import zlib
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from ..wire.errors import UpstreamDisconnected, UpstreamFailure, UpstreamTimeout
+from ..wire.http1 import MAX_HEAD, Headers, ResponseHead, parse_response, render_head, response_decoder
+from ..wire.provider import UpstreamRequest
+
+READ_SIZE = 65536
+MAX_IDLE = 30.0  # seconds; beyond that servers and middle boxes have often closed (claude-code#89608)
+MAX_BODY = 64 << 20  # of an answer that is not a stream
+SEND_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a provider's requests go, and how patient to be. `name` begins every sentence about a failure."""
+
+    name: str
+    base_url: str
+    connect_timeout: float
+    idle_timeout: float
+    parts: SplitResult = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", urlsplit(self.base_url))
+
+    @property
+    def tls(self) -> bool:
+        return self.parts.scheme == "https"
+
+    @property
+    def port(self) -> int:
+        return self.parts.port or (443 if self.tls else 80)
+
+    def path(self, path: str) -> str:
+        """base_url's own path in front; a `/v1` that stands in both is taken once."""
+        prefix = self.parts.path.rstrip("/")
+        return prefix + (path.removeprefix("/v1") if prefix.endswith("/v1") and path.startswith("/v1/") else path)
+
+
+def set_timeouts(connection: socket.socket, receive: float, send: float) -> None:
+    """Limits kept by the kernel: a Python time-out would cost a poll() before every recv() and send()."""
+    for option, seconds in ((socket.SO_RCVTIMEO, receive), (socket.SO_SNDTIMEO, send)):
+        timeval = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
+        value = struct.pack("@L", int(seconds * 1000)) if os.name == "nt" else timeval
+        connection.setsockopt(socket.SOL_SOCKET, option, value)
+
+
+class Connection:
+    """One connection. Used by one request at a time; `abort` may be called from another thread."""
+
+    def __init__(self, origin: Origin, http: HTTPConnection) -> None:
+        self.origin, self._http = origin, http
+        self.reused = False
+        self.idle_since = 0.0
+        self.absolute_form = ""  # in front of the path, for a proxy that is no tunnel
+
+    def open(self) -> None:
+        name, place = self.origin.name, self.origin.parts.netloc
+        try:
+            self._http.connect()
+        except TimeoutError:
+            raise UpstreamTimeout(f"{name}: no connection to {place} within {self.origin.connect_timeout:g} s") from None
+        except ssl.SSLCertVerificationError as error:
+            raise UpstreamFailure(f"{name}: the certificate of {place} is not trusted ({error.verify_message})") from None
+        except (OSError, HTTPException) as error:
+            raise UpstreamFailure(f"{name}: cannot connect to {place} ({_reason(error)})") from None
+        self._socket: socket.socket = self._http.sock
+        self._socket.settimeout(None)
+        self._patience = 0.0
+
+    def wait_for(self, seconds: float) -> None:
+        """How long receive() waits from now on."""
+        if seconds != self._patience:
+            set_timeouts(self._socket, seconds, SEND_TIMEOUT)
+            self._patience = seconds
+
+    def send(self, head: bytes, body: bytes) -> None:
+        """A small body in one write with its head. A peer that closes early may have answered: that is for read() to tell."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            try:
+                if len(body) <= READ_SIZE:
+                    self._http.send(head + body)
+                else:
+                    self._http.send(head)
+                    self._http.send(body)
+            except (BlockingIOError, TimeoutError, ssl.SSLWantWriteError):
+                raise UpstreamTimeout(f"{self.origin.name}: took no data for {SEND_TIMEOUT:g} s") from None
+
+    def receive(self) -> bytes:
+        """What the socket has, at most 64 KB; empty at its end."""
+        try:
+            return self._socket.recv(READ_SIZE)
+        except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
+            raise UpstreamTimeout(f"{self.origin.name}: sent nothing for {self._patience:g} s") from None
+        except OSError as error:
+            raise UpstreamDisconnected(f"{self.origin.name}: the connection broke ({_reason(error)})") from None
+
+    def readable(self, seconds: float) -> bool:
+        if not hasattr(select, "poll"):
+            return bool(select.select([self._socket], [], [], seconds)[0])
+        poll = select.poll()  # select() refuses file numbers from 1024 on
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
+    def abort(self) -> None:
+        """Ends a receive() that another thread waits in."""
+        with suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._http.close()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, socket.gaierror):
+        return "the name cannot be resolved"
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+
+
+class Incoming:
+    """A response while it arrives: an UpstreamResponse. `ended` once the whole body has been read."""
+
+    def __init__(self, connection: Connection, method: str) -> None:
+        self._connection = connection
+        self._name = connection.origin.name
+        self._buffer = b""
+        self.head = self._read_head()
+        self._decoder = response_decoder(self.head, method)
+        self._inflate = self._inflater()
+
+    @property
+    def status(self) -> int:
+        return self.head.status
+
+    @property
+    def headers(self) -> Headers:
+        return self.head.headers
+
+    @property
+    def ended(self) -> bool:
+        return self._decoder.ended
+
+    @property
+    def reusable(self) -> bool:
+        close = "close" in (self.headers.get("connection") or "").lower()
+        return self.ended and not self._decoder.rest and self.head.version == 1 and not close
+
+    def _read_head(self) -> ResponseHead:
+        while True:
+            end = self._buffer.find(b"\r\n\r\n")
+            if end >= 0:
+                head = parse_response(self._buffer[:end])
+                self._buffer = self._buffer[end + 4 :]
+                if head.status >= 200:
+                    return head
+                continue  # 100 Continue, 103 Early Hints
+            if len(self._buffer) > MAX_HEAD:
+                raise UpstreamDisconnected(f"{self._name}: the head of its answer is larger than {MAX_HEAD} bytes")
+            self._buffer += self._receive_head()
+
+    def _receive_head(self) -> bytes:
+        data = self._connection.receive()
+        if not data:
+            raise UpstreamDisconnected(f"{self._name}: closed the connection without an answer")
+        return data
+
+    def _inflater(self) -> Callable[[bytes], bytes] | None:
+        """Some servers compress though `identity` was asked for."""
+        coding = (self.headers.get("content-encoding") or "identity").lower()
+        if coding == "identity":
+            return None
+        if coding not in ("gzip", "deflate"):
+            raise UpstreamDisconnected(f"{self._name}: answered in content-encoding {coding}, which was not asked for")
+        return zlib.decompressobj(wbits=47).decompress
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body's bytes, an item a read."""
+        data, self._buffer = self._buffer, b""
+        while True:
+            if payload := self._payload(data):
+                yield payload
+            if self._decoder.ended:
+                return
+            data = self._connection.receive()
+            if not data:
+                self._at_end()
+                return
+
+    def _payload(self, data: bytes) -> bytes:
+        payload = self._decoder.feed(data)
+        if self._inflate is None or not payload:
+            return payload
+        try:
+            return self._inflate(payload)
+        except zlib.error:
+            raise UpstreamDisconnected(f"{self._name}: its compressed answer cannot be read") from None
+
+    def _at_end(self) -> None:
+        """Only a body without length and chunks may end with the connection."""
+        framed = self.headers.get("content-length") or self.headers.get("transfer-encoding")
+        if framed:
+            raise UpstreamDisconnected(f"{self._name}: the connection was closed in the middle of the answer")
+
+    def read(self) -> bytes:
+        parts, size = [], 0
+        for piece in self.pieces():
+            parts.append(piece)
+            size += len(piece)
+            if size > MAX_BODY:
+                raise UpstreamDisconnected(f"{self._name}: its answer is larger than {MAX_BODY >> 20} MB")
+        return b"".join(parts)
+
+    def drain(self, seconds: float) -> None:
+        """Reads the end of the framing, which often comes just behind the last event. Nobody waits for it but the pool."""
+        with suppress(UpstreamFailure):
+            while not self.ended and self._connection.readable(seconds):
+                data = self._connection.receive()
+                if not data or self._decoder.feed(data):
+                    return
+
+
+class ConnectionPool:
+    """Connections that wait for the next request. One lock guards the idle ones; opening and closing happen outside it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._lock = threading.Lock()
+        self._idle: dict[Origin, list[Connection]] = {}
+        self._proxies = _Proxies(environ)
+        self._tls: ssl.SSLContext | None = None
+        self.on_idle: Callable[[float], None] = lambda due: None
+        """Told when idle connections have to be closed: the heartbeat's `expect`."""
+
+    @contextmanager
+    def exchange(self, origin: Origin, request: UpstreamRequest, watch: Callable[[Connection], object]) -> Iterator[Incoming]:
+        """Sends the request and gives the response, whose connection goes back to the pool if it was read to its end.
+
+        watch: is told the connection as soon as there is one, so that it can be aborted.
+        """
+        connection, response = self._sent(origin, request, watch)
+        try:
+            yield response
+            if not response.ended:
+                response.drain(0.05)
+        except BaseException:
+            connection.close()
+            raise
+        if response.reusable:
+            self._release(connection)
+        else:
+            connection.close()
+
+    def _sent(self, origin: Origin, request: UpstreamRequest, watch: Callable[[Connection], object]) -> tuple[Connection, Incoming]:
+        connection = self._take(origin)
+        if connection is not None:
+            watch(connection)
+            try:
+                return connection, self._send(connection, request)
+            except UpstreamDisconnected:  # it died while it was idle: the one case in which repeating is always safe
+                connection.close()
+        connection = self._open(origin)
+        watch(connection)
+        try:
+            return connection, self._send(connection, request)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _send(self, connection: Connection, request: UpstreamRequest) -> Incoming:
+        origin = connection.origin
+        headers = [("host", origin.parts.netloc.rpartition("@")[2]), *request.headers]
+        if request.body or request.method == "POST":
+            headers.append(("content-length", str(len(request.body))))
+        target = connection.absolute_form + origin.path(request.path)
+        connection.wait_for(request.deadline or origin.idle_timeout)
+        connection.send(render_head(f"{request.method} {target} HTTP/1.1", headers), request.body)
+        return Incoming(connection, request.method)
+
+    def _take(self, origin: Origin) -> Connection | None:
+        """The connection used last, unless its upstream has closed it meanwhile."""
+        while True:
+            with self._lock:
+                idle = self._idle.get(origin)
+                connection = idle.pop() if idle else None
+            if connection is None:
+                return None
+            if time.monotonic() - connection.idle_since < MAX_IDLE and not connection.readable(0):
+                connection.reused = True
+                return connection
+            connection.close()
+
+    def _release(self, connection: Connection) -> None:
+        connection.idle_since = time.monotonic()
+        with self._lock:
+            self._idle.setdefault(connection.origin, []).append(connection)
+        self.on_idle(connection.idle_since + MAX_IDLE)
+
+    def _open(self, origin: Origin) -> Connection:
+        connection = self._proxies.connection(origin, self._context() if origin.tls else None)
+        connection.open()
+        return connection
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()  # the system's roots, or SSL_CERT_FILE
+        return self._tls
+
+    def due(self) -> float:
+        with self._lock:
+            oldest = [idle[0].idle_since for idle in self._idle.values() if idle]
+        return min(oldest, default=float("inf")) + MAX_IDLE
+
+    def beat(self, now: float) -> None:
+        """Closes what has been idle too long."""
+        surplus: list[Connection] = []
+        with self._lock:
+            for idle in self._idle.values():
+                while idle and now - idle[0].idle_since >= MAX_IDLE:
+                    surplus.append(idle.pop(0))
+        for connection in surplus:
+            connection.close()
+
+
+class _Proxies:
+    """HTTP_PROXY, HTTPS_PROXY and NO_PROXY, for upstreams that are not on this machine."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        lower = {name.lower(): value for name, value in environ.items() if name.lower().endswith("_proxy") and value}
+        self._by_scheme = {scheme: lower.get(f"{scheme}_proxy") or lower.get("all_proxy") for scheme in ("http", "https")}
+        self._bypassed = [part.strip().lstrip("*.").lower() for part in lower.get("no_proxy", "").split(",") if part.strip()]
+        self._bypass_all = lower.get("no_proxy", "").strip() == "*"
+
+    def connection(self, origin: Origin, context: ssl.SSLContext | None) -> Connection:
+        host = origin.parts.hostname or ""
+        proxy = None if self._direct(host) else self._by_scheme[origin.parts.scheme]
+        if proxy is None:
+            return Connection(origin, self._http(host, origin.port, origin, context))
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        http = self._http(parts.hostname or "", parts.port or 80, origin, context)
+        connection = Connection(origin, http)
+        if origin.tls:
+            http.set_tunnel(host, origin.port, headers=_proxy_authorization(parts))
+        else:
+            connection.absolute_form = f"http://{origin.parts.netloc}"
+        return connection
+
+    @staticmethod
+    def _http(host: str, port: int, origin: Origin, context: ssl.SSLContext | None) -> HTTPConnection:
+        if context is None:
+            return HTTPConnection(host, port, timeout=origin.connect_timeout)
+        return HTTPSConnection(host, port, timeout=origin.connect_timeout, context=context)
+
+    def _direct(self, host: str) -> bool:
+        if self._bypass_all or host == "localhost" or host.startswith("127.") or host == "::1":
+            return True
+        return any(host == name or host.endswith(f".{name}") for name in self._bypassed)
+
+
+def _proxy_authorization(parts: SplitResult) -> dict[str, str]:
+    if not parts.username:
+        return {}
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {"proxy-authorization": "Basic " + b64encode(pair.encode()).decode()}

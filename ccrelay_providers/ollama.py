@@ -1,0 +1,269 @@
+"""Ollama: the native /api/chat in both directions. Its own /v1/messages can neither set num_ctx nor report an overflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from .wire import history, sse
+from .wire.chat import TYPE, chat, window
+from .wire.complaints import error
+from .wire.errors import RelayError, UpstreamDisconnected, UpstreamFailure
+from .wire.http1 import Headers
+from .wire.messages import Json, MessagesRequest, MessageWriter, dumps, fold, loads
+from .wire.provider import Model, Report, Target, UpstreamRequest, UpstreamResponse
+
+LABEL = "Ollama"
+
+_EDGE = 8  # a generation that hits the window ends some tokens before it
+_LISTING = 5.0  # seconds for one question about the models
+
+
+# ---- towards Ollama ----
+
+
+def prepare(request: MessagesRequest, target: Target, report: Report) -> UpstreamRequest:
+    """Always a stream: for `stream: false` it is folded, since Ollama says nothing at all until such an answer is whole."""
+    betas = ",".join(request.headers.all("anthropic-beta")).split(",")
+    report.dropped.update("beta" for beta in betas if beta.strip())
+    return UpstreamRequest("POST", "/api/chat", _headers(target), dumps(chat(request.body, target, report)))
+
+
+def _headers(target: Target) -> tuple[tuple[str, str], ...]:
+    headers = (("content-type", "application/json"), ("accept-encoding", "identity"))
+    return (*headers, ("authorization", f"Bearer {target.api_key}")) if target.api_key else headers
+
+
+def count_tokens(request: MessagesRequest, target: Target) -> UpstreamRequest | None:
+    return None
+
+
+# ---- towards the client ----
+
+
+def stream(response: UpstreamResponse, request: MessagesRequest, target: Target, report: Report) -> Iterator[bytes]:
+    answer = _Answer(request, target, report)
+    try:
+        for lines in _lines(response.pieces()):
+            if events := answer.events(lines):
+                yield events
+    except UpstreamFailure:
+        if not answer.ended:  # after the last line only the end of the framing can be missing
+            raise
+    if not answer.ended:
+        # killed, cut off, or Ollama's guard against thirty equal tokens in a row, which ends without a word
+        raise UpstreamDisconnected(f"{target.provider}: the answer ended without a final line")
+
+
+def message(response: UpstreamResponse, request: MessagesRequest, target: Target, report: Report) -> bytes:
+    return dumps(fold(sse.decode(stream(response, request, target, report))))
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """The lines that each piece completes. A long line may come in many pieces; the last may lack its end."""
+    held: list[bytes] = []
+    for piece in pieces:
+        whole, newline, rest = piece.rpartition(b"\n")
+        if newline:
+            yield (b"".join([*held, whole]) if held else whole).split(b"\n")
+            held = []
+        if rest:
+            held.append(rest)
+    if held:
+        yield [b"".join(held)]
+
+
+class _Answer:
+    """One answer, line by line. `ended` after the line that says `done`."""
+
+    def __init__(self, request: MessagesRequest, target: Target, report: Report) -> None:
+        self._target, self._report = target, report
+        self._writer = MessageWriter(request.model, request.id, report, history.mark(TYPE, ""))
+        choice = request.body.get("tool_choice") or {}
+        self._one_call = bool(choice.get("disable_parallel_tool_use"))
+        self._call_wanted = choice.get("type") in ("any", "tool")
+        self._in_text = False
+        self._space = ""  # what a text began with, if only white space so far: no API takes a text of nothing else
+        self._empty = True
+        self.ended = False
+
+    def events(self, lines: list[bytes]) -> bytes:
+        return b"".join([self._line(line) for line in lines])
+
+    def _line(self, line: bytes) -> bytes:
+        if self.ended or not line.strip():
+            return b""
+        event = self._parsed(line)
+        if "error" in event:
+            status = event.get("status_code")
+            raise error(status if isinstance(status, int) and status >= 400 else 500, Headers(), line, self._target)
+        said = event.get("message")
+        events = self._content(said) if isinstance(said, dict) else b""
+        if events:
+            self._empty = False
+        return events + self._end(event) if event.get("done") else events
+
+    def _parsed(self, line: bytes) -> Json:
+        try:
+            event = loads(line)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict):
+            raise UpstreamDisconnected(f"{self._target.provider}: answered with a line that is not a JSON object; is base_url right?")
+        return event
+
+    def _content(self, said: Json) -> bytes:
+        """Thinking stands before text, and text before calls, where one line holds them all."""
+        events = b""
+        if isinstance(thinking := said.get("thinking"), str) and thinking:
+            self._in_text, self._space = False, ""
+            events = self._writer.thinking(thinking)
+        if isinstance(text := said.get("content"), str) and text:
+            events += self._text(text)
+        if isinstance(calls := said.get("tool_calls"), list):
+            events += b"".join([self._call(call) for call in calls])
+        return events
+
+    def _text(self, text: str) -> bytes:
+        if not self._in_text:
+            text = self._space + text
+            self._in_text = not text.isspace()
+            self._space = "" if self._in_text else text
+        return self._writer.text(text) if self._in_text else b""
+
+    def _call(self, call: Any) -> bytes:
+        """Whole calls only. The client knows a call by an id of the relay: Ollama's may repeat, or be missing."""
+        function = call.get("function") if isinstance(call, dict) else None
+        name = function.get("name") if isinstance(function, dict) else None
+        if not isinstance(function, dict) or not isinstance(name, str) or not name:
+            raise UpstreamDisconnected(f"{self._target.provider}: answered with a tool call that has no name")
+        if self._one_call and self._writer.tool_uses:
+            self._report.dropped["tool_call"] += 1
+            return b""
+        self._in_text, self._space = False, ""
+        return self._writer.tool_use(name, self._arguments(function.get("arguments"), name))
+
+    def _arguments(self, arguments: Any, name: str) -> Json:
+        """An object; from servers that speak OpenAI's dialect inside a string."""
+        try:
+            found = loads(arguments or "{}") if isinstance(arguments, str) else arguments or {}
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise UpstreamDisconnected(f"{self._target.provider}: the model called {name} with arguments that are not an object")
+        return found
+
+    # ---- the last line ----
+
+    def _end(self, event: Json) -> bytes:
+        self.ended = True
+        self._report.input_tokens = _count(event, "prompt_eval_count")
+        self._report.output_tokens = _count(event, "eval_count")
+        reason = self._stop_reason(event.get("done_reason"))
+        self._take_notes()
+        return self._writer.end(reason)
+
+    def _stop_reason(self, reason: Any) -> str:
+        """A matched stop sequence is not told from any other stop."""
+        if self._writer.tool_uses:
+            return "tool_use"
+        if reason == "length":
+            limit, report = window(self._target), self._report
+            used = (report.input_tokens or report.estimate or 0) + (report.output_tokens or 0)
+            return "model_context_window_exceeded" if limit and used >= limit - _EDGE else "max_tokens"
+        if reason not in ("stop", None, ""):  # none: old versions
+            self._report.notes.append(f"done_reason {str(reason)[:40]} became end_turn")
+        return "end_turn"
+
+    def _take_notes(self) -> None:
+        report = self._report
+        if self._empty:
+            report.notes.append("the answer is empty")
+        if self._call_wanted and not self._writer.tool_uses:
+            report.notes.append("tool_choice was not obeyed")
+        if report.input_tokens is None:
+            report.notes.append("input_tokens is an estimate")
+        elif (limit := window(self._target)) and limit / 2 < (report.estimate or 0) > 2 * report.input_tokens:
+            # a version that knows neither truncate nor shift cuts the prompt to half the window, behind a 200
+            report.notes.append(f"the prompt may have been cut: {report.input_tokens} tokens read, about {report.estimate} sent")
+
+
+def _count(event: Json, key: str) -> int | None:
+    """None for the zero of old versions, which count no cached prompt and leave a zero out."""
+    count = event.get(key)
+    return count if isinstance(count, int) and count > 0 else None
+
+
+# ---- what is installed ----
+
+
+def models(fetch: Callable[[UpstreamRequest], UpstreamResponse], target: Target) -> list[Model]:
+    """All that can chat. A model that cannot be shown is listed, with unknown facts."""
+    listing = _asked(fetch, UpstreamRequest("GET", "/api/tags", _headers(target), deadline=_LISTING), target)
+    entries = listing.get("models")
+    found = [_model(entry, fetch, target) for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return [model for model in found if model is not None]
+
+
+def _asked(fetch: Callable[[UpstreamRequest], UpstreamResponse], request: UpstreamRequest, target: Target) -> Json:
+    """The object that came back. Raises RelayError."""
+    response = fetch(request)
+    raw = response.read()
+    if response.status != 200:
+        raise error(response.status, response.headers, raw, target)
+    try:
+        answer = loads(raw)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise UpstreamDisconnected(f"{target.provider}: answered {request.path} with something else than an object; is base_url right?")
+    return answer
+
+
+def _model(entry: Json, fetch: Callable[[UpstreamRequest], UpstreamResponse], target: Target) -> Model | None:
+    """None for what cannot chat: embeddings, images."""
+    name = str(entry.get("model") or entry.get("name"))
+    request = UpstreamRequest("POST", "/api/show", _headers(target), dumps({"model": name}), deadline=_LISTING)
+    try:
+        shown = _asked(fetch, request, replace(target, model=Model(name)))
+    except RelayError:
+        shown = {}
+    capabilities = _capabilities(entry, shown)
+    if capabilities is not None and "completion" not in capabilities:
+        return None
+    facts = {fact: fact in capabilities for fact in ("vision", "tools", "thinking")} if capabilities else {}
+    return Model(name, name.removesuffix(":latest"), _context(entry, shown), detail=_detail(entry), **facts)
+
+
+def _capabilities(entry: Json, shown: Json) -> list[str] | None:
+    """What the model can do; told since 0.6.4, before that guessed from what was there then."""
+    told = shown.get("capabilities") or entry.get("capabilities")
+    if isinstance(told, list):
+        return [str(capability) for capability in told]
+    if not shown:
+        return None
+    families = _object(entry, "details").get("families") or []
+    if any("bert" in str(family) for family in families):
+        return ["embedding"]
+    sees = "projector_info" in shown or "clip" in families or "mllama" in families
+    return ["completion", *["tools"] * (".Tools" in str(shown.get("template"))), *["vision"] * sees]
+
+
+def _context(entry: Json, shown: Json) -> int | None:
+    """The length the model was trained for."""
+    info = _object(shown, "model_info")
+    keys = [f"{info.get('general.architecture')}.context_length", *(key for key in info if key.endswith(".context_length"))]
+    lengths = [info.get(key) for key in keys] + [_object(entry, "details").get("context_length")]
+    return next((length for length in lengths if isinstance(length, int) and length > 0), None)
+
+
+def _detail(entry: Json) -> str | None:
+    details = _object(entry, "details")
+    words = [details.get("parameter_size"), details.get("quantization_level"), "cloud" if entry.get("remote_host") else None]
+    return " ".join(str(word) for word in words if word) or None
+
+
+def _object(value: Json, key: str) -> Json:
+    found = value.get(key)
+    return found if isinstance(found, dict) else {}

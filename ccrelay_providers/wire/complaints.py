@@ -1,0 +1,107 @@
+"""What goes wrong at Ollama, and what to do about it. It says so in words only: `{"error": "..."}`, or plain text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from .chat import window
+from .errors import (
+    ContextOverflow, KeyRefused, Overloaded, RateLimited, RelayError, UpstreamDisconnected, UpstreamFailure, UpstreamRefusal,
+)  # fmt: skip
+from .http1 import Headers
+from .messages import Json, loads
+from .provider import Target
+
+_SMALLEST_WINDOW = 4096  # Ollama's own default on a machine without a large GPU
+
+
+class _Known(NamedTuple):
+    """One thing Ollama says: its status (0: any), words in it, what it is, and what to do about it."""
+
+    status: int
+    said: str
+    error: Callable[[str], RelayError]
+    advice: str
+
+
+_refusal = UpstreamRefusal
+_failure = UpstreamFailure
+_FACT = "set {0} = false for it under providers.{{provider}}.models in relay.toml, or choose another model"
+_KNOWN = (
+    _Known(0, "does not support thinking", _refusal, "{text}; " + _FACT.format("thinking")),
+    _Known(0, "does not support tools", _refusal, "{text}; " + _FACT.format("tools")),
+    _Known(0, "does not support image", _refusal, "{model}: {text}; " + _FACT.format("vision")),
+    _Known(0, "does not support chat", _refusal, "{text}: it is an embedding model; choose another model"),
+    _Known(401, "signin_url", KeyRefused, "{model} runs on ollama.com and this Ollama is not signed in; open {signin}"),
+    _Known(401, "", KeyRefused, "refused the relay's key ({text}); check providers.{provider}.api_key in relay.toml, or run: ollama signin"),
+    _Known(402, "", KeyRefused, "{text}"),
+    _Known(403, "cloud is disabled", partial(_failure, status=403, should_retry=False), "{text}; allow it in Ollama's settings"),
+    _Known(403, "subscription", KeyRefused, "{text}"),
+    _Known(403, "answered 403", partial(_failure, status=403, should_retry=False),
+           "refused the Host header; let base_url name it by localhost or an IP address, or start it with OLLAMA_HOST=0.0.0.0"),
+    _Known(404, "page not found", partial(_failure, status=404, should_retry=False),
+           "there is no /api/chat at base_url; is it the address of Ollama itself, and of a version since 0.1.14?"),
+    _Known(404, "not found", partial(_refusal, status=404), "model: {model} is not installed; run: ollama pull {model}"),
+    _Known(429, "usage limit", partial(RateLimited, should_retry=False), "{text}"),
+    _Known(429, "", RateLimited, "{text}"),
+    _Known(499, "", UpstreamDisconnected, "{text}"),
+    _Known(503, "", Overloaded, "{text}; OLLAMA_MAX_QUEUE sets how many may wait"),
+    _Known(0, "system memory", partial(_failure, should_retry=False),
+           "{text}; lower providers.{provider}.num_ctx in relay.toml, or choose a smaller model"),
+    _Known(0, "process has terminated", partial(_failure, should_retry=False),
+           "{text}; Ollama's log has the reason; a lower providers.{provider}.num_ctx needs less memory"),
+    _Known(0, "runner has unexpectedly stopped", _failure, "{text}"),
+    _Known(500, "no user query found", _refusal, "{text}"),
+    _Known(500, "system message must be at the beginning", _refusal, "{text}"),
+    _Known(502, "", _failure, "{text}; a cloud model needs a connection to ollama.com"),
+)  # fmt: skip
+_TOO_LONG = re.compile(r"\((\d+) tokens\) exceeds the available context size \((\d+) tokens\)")
+
+
+def error(status: int, headers: Headers, body: bytes, target: Target) -> RelayError:
+    """What Ollama says, and what to do about it."""
+    fault = _fault(body)
+    text = str(fault.get("message") or f"answered {status}")[:500]
+    if overflow := _overflow(fault, text, target):
+        return overflow
+    if status < 400:
+        return UpstreamDisconnected(f"{target.provider}: answered {status}, not with a chat; is base_url right?")
+    said = f"{text} signin_url" if fault.get("signin_url") else text
+    for known in _KNOWN:
+        if known.status in (0, status) and known.said in said:
+            fields = {"provider": target.provider, "model": target.model.id, "text": text, "signin": fault.get("signin_url")}
+            found = known.error(f"{target.provider}: {known.advice.format(**fields)}")
+            break
+    else:
+        found = (UpstreamRefusal if status < 500 else UpstreamFailure)(f"{target.provider}: {text}")
+    wait = headers.get("retry-after") or ""
+    found.retry_after = float(wait) if wait.isascii() and wait.isdigit() else None
+    return found
+
+
+def _fault(body: bytes) -> Json:
+    """`message`, and what else there is, from `{"error": "…"}`, from JSON inside that string, or from plain text."""
+    try:
+        fault = loads(body)
+    except ValueError:
+        return {"message": body.decode("utf-8", "replace").strip()}
+    outer = fault if isinstance(fault, dict) else {}
+    inner = outer.get("error")
+    if isinstance(inner, str) and inner.startswith("{"):
+        inner = {"message": inner, **_fault(inner.encode("utf-8", "replace"))}
+    return {**outer, **inner} if isinstance(inner, dict) else {**outer, "message": inner}
+
+
+def _overflow(fault: Json, text: str, target: Target) -> ContextOverflow | None:
+    """llama-server names both numbers; Ollama's own refusal names none, and the window is what was asked for."""
+    sent, limit = fault.get("n_prompt_tokens"), fault.get("n_ctx")
+    if isinstance(sent, int) and isinstance(limit, int):
+        return ContextOverflow(sent, limit)
+    if match := _TOO_LONG.search(text):
+        return ContextOverflow(int(match[1]), int(match[2]))
+    if "prompt is longer than the context length" in text or "exceed_context_size" in text:
+        return ContextOverflow(0, window(target) or target.num_ctx or _SMALLEST_WINDOW)
+    return None

@@ -1,0 +1,147 @@
+"""What can go wrong, each as the client will see it: an HTTP status, a Messages API error type and one sentence.
+
+RelayError
+├── InvalidRequest 400            ContextOverflow 400: the client compacts by itself
+├── AuthenticationFailed 401      PermissionDenied 403      NotFound 404      MethodNotAllowed 405
+├── RequestTimeout 408            RequestTooLarge 413       ServerBusy 503
+├── UpstreamRefusal               the upstream's own 4xx, its body passed on byte for byte where it is Anthropic's
+└── UpstreamFailure 502           the next candidate may answer instead
+    ├── UpstreamDisconnected 502  UpstreamTimeout 504       Overloaded 529
+    ├── RateLimited 429           rests as long as the upstream says
+    └── KeyRefused 502            the relay's own credential, plan or balance: nothing the client can repair
+"""
+
+from __future__ import annotations
+
+import json
+from typing import ClassVar
+
+ERROR_TYPES = {
+    400: "invalid_request_error", 401: "authentication_error", 402: "billing_error", 403: "permission_error",
+    404: "not_found_error", 408: "timeout_error", 409: "conflict_error", 413: "request_too_large",
+    429: "rate_limit_error", 504: "timeout_error", 529: "overloaded_error",
+}  # fmt: skip
+IN_BAND_TYPES = ("overloaded_error", "api_error", "timeout_error")
+"""What an `event: error` may say after content was sent. The client ends the turn at anything else."""
+
+
+def error_type(status: int) -> str:
+    """The Messages API's error type for an HTTP status."""
+    return ERROR_TYPES.get(status, "invalid_request_error" if 400 <= status < 500 else "api_error")
+
+
+class RelayError(Exception):
+    """The root. `message` is what the user reads.
+
+    retry_after: seconds until it is worth trying again, or resets_at: the same as seconds since the epoch.
+    should_retry: sent as `x-should-retry`; False ends the client's loop of ten attempts.
+    body: the upstream's own error body, to be passed on unchanged. headers: what else to pass on.
+    """
+
+    status: int = 500
+    type: str = "api_error"
+    try_next: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        type: str | None = None,
+        retry_after: float | None = None,
+        resets_at: float | None = None,
+        should_retry: bool | None = None,
+        body: bytes | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status or self.status
+        self.type = type or (error_type(status) if status else self.type)
+        self.retry_after, self.resets_at, self.should_retry = retry_after, resets_at, should_retry
+        self.body, self.headers = body, headers
+
+    @property
+    def in_band_type(self) -> str:
+        return self.type if self.type in IN_BAND_TYPES else "api_error"
+
+
+class InvalidRequest(RelayError):
+    status, type = 400, "invalid_request_error"
+
+
+class ContextOverflow(InvalidRequest):
+    """The conversation does not fit. Claude Code knows exactly this wording, and compacts."""
+
+    def __init__(self, tokens: int, window: int) -> None:
+        super().__init__(f"prompt is too long: {max(tokens, window + 1)} tokens > {window} maximum")
+
+
+class AuthenticationFailed(RelayError):
+    status, type = 401, "authentication_error"
+
+
+class PermissionDenied(RelayError):
+    status, type = 403, "permission_error"
+
+
+class NotFound(RelayError):
+    status, type = 404, "not_found_error"
+
+
+class MethodNotAllowed(RelayError):
+    status, type = 405, "invalid_request_error"
+
+
+class RequestTimeout(RelayError):
+    status, type = 408, "timeout_error"
+
+
+class RequestTooLarge(RelayError):
+    status, type = 413, "request_too_large"
+
+
+class ServerBusy(RelayError):
+    status, type = 503, "overloaded_error"
+
+
+class UpstreamRefusal(RelayError):
+    """An upstream's 4xx that is the request's own fault: no other candidate would do better."""
+
+    status, type = 400, "invalid_request_error"
+
+
+class UpstreamFailure(RelayError):
+    status, type = 502, "api_error"
+    try_next = True
+
+
+class UpstreamDisconnected(UpstreamFailure):
+    """The stream ended, broke or stopped making sense before its terminal mark."""
+
+
+class UpstreamTimeout(UpstreamFailure):
+    status, type = 504, "timeout_error"
+
+
+class Overloaded(UpstreamFailure):
+    status, type = 529, "overloaded_error"
+
+
+class RateLimited(UpstreamFailure):
+    status, type = 429, "rate_limit_error"
+
+
+class KeyRefused(UpstreamFailure):
+    """Not 401: that would send the user to /login, where nothing can be repaired."""
+
+    def __init__(self, message: str, *, resets_at: float | None = None) -> None:
+        super().__init__(message, should_retry=False, resets_at=resets_at)
+
+
+def error_body(error: RelayError, request_id: str) -> bytes:
+    """The error as the Messages API says it. An upstream's own body goes out as it came."""
+    if error.body is not None:
+        return error.body
+    fault = {"type": error.type, "message": error.message}
+    return json.dumps({"type": "error", "error": fault, "request_id": request_id}, ensure_ascii=False).encode()

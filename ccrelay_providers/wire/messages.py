@@ -1,0 +1,328 @@
+"""The Messages API: a request parsed at most once, the grammar of the event stream, and a stream folded into a message.
+
+Rule 1: the order message_start, (block start, deltas, stop)*, message_delta, message_stop is kept by MessageWriter
+alone. A provider says what came, never which event that makes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+from . import tokens
+from .errors import InvalidRequest
+from .http1 import Headers
+from .provider import Report
+from .sse import ServerSentEvent, encode
+
+Json = dict[str, Any]
+
+GLANCE_FROM = 32768
+"""Bytes from which a body in Claude Code's order of keys is not parsed before it is sent: 4 MB take 12 ms.
+
+A smaller one is, in 80 µs at most, so that what is not JSON never reaches an upstream."""
+
+_FIRST_KEY = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"model"[ \t\r\n]*:[ \t\r\n]*"([A-Za-z0-9._:/@\[\]-]{1,200})"[ \t\r\n]*,')
+_LAST_KEY = re.compile(rb',[ \t\r\n]*"stream"[ \t\r\n]*:[ \t\r\n]*(true|false)[ \t\r\n]*\}[ \t\r\n]*\Z')
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+def dumps(value: Any) -> bytes:
+    """Compact JSON, keys in order, characters as they are; escaped only if one is a lone surrogate, which UTF-8 has not."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_constant=_no_constant)
+
+
+def loads(data: bytes | str) -> Any:
+    """Raises ValueError for everything that is not JSON: also NaN, a lone surrogate's bytes, or nesting without end."""
+    try:
+        return _decoder.decode(data if isinstance(data, str) else data.decode())
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+class MessagesRequest:
+    """A request to /v1/messages. `raw` are the client's bytes; `body` must not be edited: copies are.
+
+    Raises InvalidRequest when made, or at the first look at `body`, with a sentence that names the field.
+    """
+
+    def __init__(self, raw: bytes, headers: Headers, request_id: str, query: str = "", counting: bool = False) -> None:
+        self.raw, self.headers, self.id, self.query = raw, headers, request_id, query
+        self._counting = counting
+        self._model_spans: list[tuple[int, int]] = []
+        self.model, self.stream = self._glance() or self._look()
+
+    def _glance(self) -> tuple[str, bool] | None:
+        """Model and stream from the first and the last key of a large body. A key that comes twice is as good as not."""
+        if len(self.raw) < GLANCE_FROM:
+            return None
+        first, last = _FIRST_KEY.match(self.raw), _LAST_KEY.search(self.raw, len(self.raw) - 200)
+        if first is None or last is None:
+            return None
+        self._model_spans.append((first.start(1) - 1, first.end(1) + 1))
+        return first[1].decode(), last[1] == b"true"
+
+    def _look(self) -> tuple[str, bool]:
+        model, stream = self.body.get("model"), self.body.get("stream", False)
+        if not isinstance(model, str) or not model.strip():
+            raise InvalidRequest("model: expected the name of a model" if "model" in self.body else "model: Field required")
+        if not isinstance(stream, bool):
+            raise InvalidRequest("stream: expected true or false")
+        return model, stream
+
+    @cached_property
+    def body(self) -> Json:
+        """The body as an object, its fields of the expected kinds."""
+        self._model_spans.clear()
+        body = self._parse()
+        messages = body.get("messages")
+        if not isinstance(messages, list):
+            raise InvalidRequest("messages: expected a list" if "messages" in body else "messages: Field required")
+        for number, message in enumerate(messages):
+            check_message(message, f"messages.{number}")
+        check_fields(body, self._counting)
+        return body
+
+    def _parse(self) -> Json:
+        """The top-level object, with the places where its model stands, in bytes."""
+        try:
+            text = self.raw.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(f"the body is not UTF-8: byte {error.start} cannot be read") from None
+        try:
+            body, spans = _members(text)
+        except json.JSONDecodeError as error:
+            raise InvalidRequest(f"the body is not valid JSON: {error}") from None
+        except (ValueError, RecursionError) as error:
+            reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
+            raise InvalidRequest(f"the body is not valid JSON: {reason}") from None
+        for start, end in spans:
+            offset = len(text[:start].encode())
+            self._model_spans.append((offset, offset + len(text[start:end].encode())))
+        return body
+
+    def with_model(self, name: str) -> bytes:
+        """The client's bytes with another model name, and nothing else changed."""
+        if name == self.model:
+            return self.raw
+        parts, position, value = [], 0, json.dumps(name).encode()
+        for start, end in self._model_spans:
+            parts += [self.raw[position:start], value]
+            position = end
+        return b"".join([*parts, self.raw[position:]])
+
+    @cached_property
+    def estimate(self) -> int:
+        """Input tokens, estimated and not calibrated."""
+        return tokens.estimate(self.body)
+
+    @property
+    def session(self) -> str | None:
+        """What belongs together for prompt caches: a session, or one of its subagents."""
+        agent = self.headers.get("x-claude-code-agent-id")
+        session = self.headers.get("x-claude-code-session-id")
+        return f"{session or ''}/{agent}" if agent else session
+
+
+def _members(text: str) -> tuple[Json, list[tuple[int, int]]]:
+    """Like json.loads for an object, and the spans of the values of its key `model`."""
+    position = _skip(text, 0)
+    if text[position : position + 1] != "{":
+        raise json.JSONDecodeError("expected an object", text, position)
+    body: Json = {}
+    spans: list[tuple[int, int]] = []
+    position = _skip(text, position + 1)
+    closed = text[position : position + 1] == "}"
+    while not closed:
+        if text[position : position + 1] != '"':
+            raise json.JSONDecodeError("expected a key in double quotes", text, position)
+        key, position = _decoder.raw_decode(text, position)
+        position = _expect(text, _skip(text, position), ":")
+        start = _skip(text, position)
+        body[key], end = _decoder.raw_decode(text, start)
+        if key == "model":
+            spans.append((start, end))
+        position = _skip(text, end)
+        closed = text[position : position + 1] == "}"
+        if not closed:
+            position = _skip(text, _expect(text, position, ","))
+    if _skip(text, position + 1) != len(text):
+        raise json.JSONDecodeError("something follows the object", text, position + 1)
+    return body, spans
+
+
+def _skip(text: str, position: int) -> int:
+    match = _SPACE.match(text, position)
+    assert match is not None  # it matches the empty string
+    return match.end()
+
+
+def _expect(text: str, position: int, character: str) -> int:
+    if text[position : position + 1] != character:
+        raise json.JSONDecodeError(f"expected {character!r}", text, position)
+    return position + 1
+
+
+def check_message(message: Any, where: str) -> None:
+    if not isinstance(message, dict):
+        raise InvalidRequest(f"{where}: expected an object")
+    if message.get("role") not in ("user", "assistant", "system"):
+        raise InvalidRequest(f"{where}.role: expected user, assistant or system")
+    content = message.get("content")
+    if not isinstance(content, str | list):
+        raise InvalidRequest(f"{where}.content: expected text or a list of blocks")
+    if isinstance(content, list):
+        for number, block in enumerate(content):
+            if not isinstance(block, dict) or not isinstance(block.get("type"), str):
+                raise InvalidRequest(f"{where}.content.{number}: expected an object with a type")
+
+
+def check_fields(body: Json, counting: bool) -> None:
+    limit = body.get("max_tokens")
+    if limit is None and not counting:
+        raise InvalidRequest("max_tokens: Field required")
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
+        raise InvalidRequest("max_tokens: expected a whole number of tokens")
+    if not isinstance(body.get("system", ""), str | list):
+        raise InvalidRequest("system: expected text or a list of text blocks")
+    for name in ("tools", "stop_sequences"):
+        if not isinstance(body.get(name) or [], list):
+            raise InvalidRequest(f"{name}: expected a list")
+    if not all(isinstance(tool, dict) for tool in body.get("tools") or []):
+        raise InvalidRequest("tools: expected a list of objects")
+    for name in ("thinking", "tool_choice", "output_config", "metadata"):
+        if not isinstance(body.get(name) or {}, dict):
+            raise InvalidRequest(f"{name}: expected an object")
+
+
+_DELTA = (
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"%b","%b":%b}}\n\n'
+)
+
+
+class MessageWriter:
+    """Writes one answer as events. Each method returns what is to be sent now; the first opens the message.
+
+    `_open` is the one state: the kind of the open block, or None between blocks.
+    """
+
+    def __init__(self, model: str, request_id: str, report: Report, signature: str = "") -> None:
+        self._model, self._request_id, self._report, self._signature = model, request_id, report, signature
+        self._started = False
+        self._open: str | None = None
+        self._index = -1
+        self.tool_uses = 0
+
+    def text(self, text: str) -> bytes:
+        return self._delta("text", {"type": "text", "text": ""}, b"text_delta", b"text", text)
+
+    def thinking(self, text: str) -> bytes:
+        block = {"type": "thinking", "thinking": "", "signature": ""}
+        return self._delta("thinking", block, b"thinking_delta", b"thinking", text)
+
+    def _delta(self, kind: str, block: Json, delta: bytes, key: bytes, text: str) -> bytes:
+        if not text:
+            return b""
+        opening = b"" if self._open == kind else self._start(kind, block)
+        return opening + _DELTA % (self._index, delta, key, dumps(text))
+
+    def tool_use(self, name: str, arguments: Json) -> bytes:
+        """One whole call. Its id is unique over the conversation, since the request's is."""
+        self.tool_uses += 1
+        tool_id = f"toolu_{self._request_id.removeprefix('req_')}_{self.tool_uses}"
+        start = self._start("tool_use", {"type": "tool_use", "id": tool_id, "name": name, "input": {}})
+        delta = {"type": "input_json_delta", "partial_json": dumps(arguments).decode()}
+        return start + self._event("content_block_delta", index=self._index, delta=delta) + self._stop()
+
+    def end(self, stop_reason: str, stop_sequence: str | None = None) -> bytes:
+        """Closes whatever is open and ends the message with the counts of the report."""
+        self._report.stop_reason, self._report.ended = stop_reason, True
+        opening = self._message_start() + self._stop()
+        delta = {"stop_reason": stop_reason, "stop_sequence": stop_sequence}
+        return opening + self._event("message_delta", delta=delta, usage=self.usage()) + self._event("message_stop")
+
+    def usage(self) -> Json:
+        report = self._report
+        return {
+            "input_tokens": report.estimate or 1 if report.input_tokens is None else report.input_tokens,
+            "cache_creation_input_tokens": report.cache_creation or 0,
+            "cache_read_input_tokens": report.cache_read or 0,
+            "output_tokens": report.output_tokens or 0,
+        }
+
+    def _message_start(self) -> bytes:
+        if self._started:
+            return b""
+        self._started = True
+        message = {
+            "id": "msg_" + self._request_id.removeprefix("req_"), "type": "message", "role": "assistant",
+            "model": self._model, "content": [], "stop_reason": None, "stop_sequence": None, "usage": self.usage(),
+        }  # fmt: skip
+        return self._event("message_start", message=message)
+
+    def _start(self, kind: str, block: Json) -> bytes:
+        closing = self._message_start() + self._stop()
+        self._open = kind
+        self._index += 1
+        return closing + self._event("content_block_start", index=self._index, content_block=block)
+
+    def _stop(self) -> bytes:
+        if self._open is None:
+            return b""
+        signature = b""
+        if self._open == "thinking":
+            delta = {"type": "signature_delta", "signature": self._signature}
+            signature = self._event("content_block_delta", index=self._index, delta=delta)
+        self._open = None
+        return signature + self._event("content_block_stop", index=self._index)
+
+    @staticmethod
+    def _event(name: str, **fields: Any) -> bytes:
+        return encode(name, dumps({"type": name, **fields}))
+
+
+def fold(events: Iterable[ServerSentEvent]) -> Json:
+    """The message that a well-formed stream of events makes."""
+    message: Json = {}
+    partial: dict[int, str] = {}
+    for _, data in events:
+        event = loads(data)
+        kind = event.get("type")
+        if kind == "message_start":
+            message = event["message"]
+        elif kind == "content_block_start":
+            message["content"].append(event["content_block"])
+        elif kind == "content_block_delta":
+            _fold_delta(message["content"][event["index"]], event["delta"], partial, event["index"])
+        elif kind == "content_block_stop" and event["index"] in partial:
+            message["content"][event["index"]]["input"] = loads(partial[event["index"]] or "{}")
+        elif kind == "message_delta":
+            message.update(event["delta"])
+            message["usage"].update(event.get("usage") or {})
+    return message
+
+
+def _fold_delta(block: Json, delta: Json, partial: dict[int, str], index: int) -> None:
+    kind = delta["type"]
+    if kind == "input_json_delta":
+        partial[index] = partial.get(index, "") + delta["partial_json"]
+    elif kind == "signature_delta":
+        block["signature"] = delta["signature"]
+    elif kind == "citations_delta":
+        block.setdefault("citations", []).append(delta["citation"])
+    else:
+        key = kind.removesuffix("_delta")
+        block[key] = block.get(key, "") + delta[key]

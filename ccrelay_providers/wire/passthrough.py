@@ -1,0 +1,151 @@
+"""A stream that already speaks the Messages API: passed on event by event, watched, and repaired where it must be.
+
+Deltas are not parsed. Events before the first content are held back, so that until then another candidate may answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from .errors import RelayError, UpstreamDisconnected
+from .messages import Json, dumps, loads
+from .provider import Report
+from .sse import encode, parse, whole_events
+
+Repair = Callable[[str, Json], bool | Json]
+"""(event name, its data) → whether the data was changed in place, or an event that is to go before it."""
+
+_DELTA = b"event: content_block_delta\n"
+
+
+class Passthrough:
+    """One stream. `model` is the name the client asked for; `repair` sees every event that `watches` finds.
+
+    watches: bytes that a delta must contain to be parsed and shown to `repair`; None: no delta is.
+    error: what an error event's data means.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        report: Report,
+        error: Callable[[bytes], RelayError],
+        repair: Repair | None = None,
+        watches: bytes | None = None,
+    ) -> None:
+        self._model, self._report, self._error = model, report, error
+        self._repair, self._watches = repair, watches
+        self._held: list[bytes] = []  # events before the first content
+        self._committed = False
+        self._open_blocks = 0
+
+    def stream(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """SSE for the client. Raises what an error event means, or UpstreamDisconnected at an early end.
+
+        What came before an error in the same read is sent, unless nothing was yet: then another candidate may answer.
+        """
+        started = False
+        for block in whole_events(pieces):
+            out, failure = self._block(block)
+            if failure is not None and not started:
+                raise failure
+            if not self._committed:
+                self._held.append(out)
+            elif out:
+                yield b"".join([*self._held, out]) if self._held else out
+                self._held.clear()
+                started = True
+            if failure is not None:
+                raise failure
+            if self._report.ended:
+                return
+        yield self._missing_end()
+
+    def _missing_end(self) -> bytes:
+        """A stop reason and no open block: only message_stop is missing, and nothing of the answer."""
+        if self._report.stop_reason is None or self._open_blocks:
+            raise UpstreamDisconnected("the stream ended before message_stop")
+        self._report.notes.append("message_stop was missing")
+        self._report.ended = True
+        return encode("message_stop", b'{"type":"message_stop"}')
+
+    def _block(self, block: bytes) -> tuple[bytes, RelayError | None]:
+        """Whole events as they go on, and what ended the stream among them."""
+        events = block.split(b"\n\n")
+        changed = False
+        for number, event in enumerate(events):
+            if event.startswith(_DELTA) and (self._watches is None or self._watches not in event):
+                continue
+            try:
+                replaced = self._event(event) if event else event
+            except RelayError as failure:
+                return _joined(events[:number]), failure
+            changed = changed or replaced is not event
+            events[number] = replaced
+        return (_joined(events) if changed else block), None
+
+    def _event(self, event: bytes) -> bytes:
+        """The event as it goes on: itself, the very object, if nothing in it changes; empty if it goes nowhere."""
+        name, text = parse(event.strip(b"\n"))
+        if not text:
+            return event if self._committed else b""
+        if self._report.ended:
+            return b""  # `data: [DONE]` and the like: the answer is complete
+        data = self._data(text, name)
+        kind = str(data.get("type") or name)
+        if kind == "error" or data.get("error"):
+            raise self._error(text.encode())
+        if kind == "ping" and not self._committed:
+            return b""
+        changed = self._watch(kind, data) or kind != name
+        repaired = self._repair(kind, data) if self._repair is not None else False
+        before = encode(str(repaired["type"]), dumps(repaired)) if isinstance(repaired, dict) else b""
+        if changed or repaired is True:
+            return before + encode(kind, dumps(data)).rstrip(b"\n")
+        return before + event if before else event
+
+    def _data(self, text: str, name: str) -> Json:
+        try:
+            data = loads(text)
+        except ValueError:
+            data = None
+        if not isinstance(data, dict):
+            raise UpstreamDisconnected(f"the data of a {name} event is not a JSON object")
+        return data
+
+    def _watch(self, kind: str, data: Json) -> bool:
+        """Keeps the state of the stream; True if the data was changed."""
+        if kind == "message_start":
+            return self._message_start(data.get("message"))
+        if kind == "content_block_start":
+            self._open_blocks += 1
+            self._committed = True
+        elif kind == "content_block_stop":
+            self._open_blocks -= 1
+        elif kind == "message_delta":
+            self._committed = True
+            self._report.usage(data.get("usage"))
+            delta = data.get("delta")
+            self._report.stop_reason = (isinstance(delta, dict) and delta.get("stop_reason")) or self._report.stop_reason
+        elif kind == "message_stop":
+            self._committed = self._report.ended = True
+        return False
+
+    def _message_start(self, message: Any) -> bool:
+        if not isinstance(message, dict):
+            raise UpstreamDisconnected("message_start carries no message")
+        self._report.usage(message.get("usage"))
+        return rename(message, self._model)
+
+
+def _joined(events: list[bytes]) -> bytes:
+    return b"".join(event + b"\n\n" for event in events if event)
+
+
+def rename(message: Json, model: str) -> bool:
+    """The answer names the model the client asked for: Claude Code ties signed thinking to it."""
+    if message.get("model") == model:
+        return False
+    message["model"] = model
+    return True

@@ -1,0 +1,73 @@
+"""Server-sent events: an incremental decoder, an encoder, and the cut at event boundaries that pass-through needs.
+
+Bytes in, bytes out: a character may be split over two reads. Lines end in LF, CRLF or CR (WHATWG HTML 9.2.5), never
+at U+2028 and friends, so `bytes.splitlines` is not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+PING = b'event: ping\ndata: {"type": "ping"}\n\n'
+
+
+class ServerSentEvent(NamedTuple):
+    event: str
+    data: str
+
+
+def encode(event: str, data: bytes) -> bytes:
+    """`data` has no line feed: JSON escapes them."""
+    return b"event: %b\ndata: %b\n\n" % (event.encode(), data)
+
+
+def whole_events(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes cut after blank lines: each item is one or more whole events, and leaves as soon as it is whole.
+
+    CR and CRLF become LF: inside JSON data a raw CR cannot occur. An event that never ended is left out.
+    """
+    rest = b""
+    for piece in pieces:
+        data = rest + piece if rest else piece
+        if b"\r" in data:
+            data = _line_feeds(data)
+        end = data.rfind(b"\n\n") + 2
+        if end == len(data):
+            rest = b""
+            yield data
+        elif end > 1:
+            rest = data[end:]
+            yield data[:end]
+        else:
+            rest = data
+    if rest.endswith(b"\n\r"):  # lines that end in CR alone, at the end of the stream
+        yield rest[:-1] + b"\n"
+
+
+def _line_feeds(data: bytes) -> bytes:
+    """A CR at the very end stays: its LF may still come."""
+    last = data[-1:] if data.endswith(b"\r") else b""
+    return data[: len(data) - len(last)].replace(b"\r\n", b"\n").replace(b"\r", b"\n") + last
+
+
+def parse(event: bytes) -> ServerSentEvent:
+    """One event without its blank line. An event without a name gets the name `message`; comments are left out."""
+    name, data = "message", []
+    for line in event.decode("utf-8", "replace").split("\n"):
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            data.append(value)
+    return ServerSentEvent(name, "\n".join(data))
+
+
+def decode(pieces: Iterable[bytes]) -> Iterator[ServerSentEvent]:
+    """All events that carry data."""
+    for block in whole_events(pieces):
+        for event in block.split(b"\n\n"):
+            parsed = parse(event.strip(b"\n"))
+            if parsed.data:
+                yield parsed

@@ -1,0 +1,268 @@
+"""Z.AI: the Anthropic wire, with its repairs.
+
+It signs thinking in its own way, counts only at the end, knows three levels of effort at most, and says what went wrong
+by a number (wire/zai_codes.py).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .wire import blocks, history
+from .wire.errors import RelayError
+from .wire.messages import Json, MessagesRequest, dumps
+from .wire.passthrough import Passthrough, rename
+from .wire.provider import Model, Report, Target, UpstreamRequest, UpstreamResponse
+from .wire.zai_codes import as_object, error, json_object
+
+__all__ = ["LABEL", "count_tokens", "error", "message", "models", "prepare", "stream"]
+
+LABEL = "Z.AI"
+
+Failure = Callable[[bytes], RelayError]
+"""What the bytes that came instead of an answer mean."""
+
+_TYPE = "zai"
+_FIELDS = frozenset({
+    "model", "messages", "system", "max_tokens", "metadata", "stop_sequences", "stream", "temperature", "top_p",
+    "top_k", "tools", "tool_choice", "thinking", "output_config",
+})  # fmt: skip
+_IMAGES = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})  # all it takes: llxprt-code#3693
+_EFFORTS = {"low": "low", "medium": "high", "high": "high", "xhigh": "max", "max": "max"}
+_NOT_IN_SCHEMA = ("$schema", "$id", "$comment", "additionalProperties")  # at the root: a reported cause of code 1210
+_ONE_JSON = "Answer with one JSON value matching this schema, and nothing else: "
+
+
+# ---- the request ----
+
+
+def prepare(request: MessagesRequest, target: Target, report: Report) -> UpstreamRequest:
+    body = dumps(_body(request.body, target, report.dropped))
+    return UpstreamRequest("POST", "/v1/messages", _headers(request, target, report.dropped), body)
+
+
+def count_tokens(request: MessagesRequest, target: Target) -> UpstreamRequest | None:
+    """None: there is no counter that is known to work, so the relay estimates."""
+    return None
+
+
+def models(fetch: Callable[[UpstreamRequest], UpstreamResponse], target: Target) -> list[Model]:
+    """Configured, not asked for: its list tells no lengths."""
+    return []
+
+
+def _headers(request: MessagesRequest, target: Target, dropped: Counter[str]) -> tuple[tuple[str, str], ...]:
+    """Built by name. Z.AI serves its coding plan to known tools, so the client says itself which it is."""
+    betas = ",".join(request.headers.all("anthropic-beta")).split(",")
+    dropped.update("beta" for beta in betas if beta.strip())
+    client = [(name, request.headers.get(name)) for name in ("user-agent", "x-app")]
+    return (
+        ("authorization", f"Bearer {target.api_key or ''}"),
+        ("content-type", "application/json"),
+        ("accept", "application/json"),  # as Claude Code itself asks, for streams too
+        ("accept-encoding", "identity"),
+        ("anthropic-version", request.headers.get("anthropic-version") or "2023-06-01"),
+        *((name, value) for name, value in client if value),
+    )
+
+
+def _body(body: Json, target: Target, dropped: Counter[str]) -> Json:
+    """The body as the target's model takes it."""
+    images = _IMAGES if target.model.vision else frozenset[str]()
+    plain = history.for_other(body, _TYPE, images, dropped)
+    dropped.update(key for key in body if key not in _FIELDS)
+    result = {key: value for key, value in plain.items() if key in _FIELDS} | {"model": target.model.id}
+    _tools(result, dropped)
+    _output(result, dropped)
+    _thinking(result, target.model.id.lower(), dropped)
+    _max_tokens(result, target.model.max_output, dropped)
+    return {key: value for key, value in result.items() if value or key not in ("system", "tools", "output_config")}
+
+
+def _tools(body: Json, dropped: Counter[str]) -> None:
+    body["tools"] = [{**tool, "input_schema": _schema(tool.get("input_schema"), dropped)} for tool in body["tools"]]
+    choice = body.get("tool_choice")
+    names = {tool.get("name") for tool in body["tools"]}
+    if choice and (not names or (choice.get("type") == "tool" and choice.get("name") not in names)):
+        dropped["tool_choice"] += 1
+        del body["tool_choice"]
+
+
+def _schema(schema: Any, dropped: Counter[str]) -> Json:
+    schema = schema if isinstance(schema, dict) else {}
+    kept = {key: value for key, value in schema.items() if key not in _NOT_IN_SCHEMA}
+    if len(kept) < len(schema):
+        dropped["schema"] += 1
+    return kept if "type" in kept else {"type": "object", "properties": {}, **kept}
+
+
+def _output(body: Json, dropped: Counter[str]) -> None:
+    """Structured output is asked for in words; of the rest only the effort is known."""
+    config = body.get("output_config") or {}
+    dropped.update(key for key in config if key != "effort")
+    wanted = as_object(config.get("format"))
+    if wanted.get("type") == "json_schema":
+        instruction = _ONE_JSON + dumps(wanted.get("schema")).decode()
+        body["system"] = [*body["system"], blocks.text_block(instruction)]
+    body["output_config"] = {key: value for key, value in config.items() if key == "effort"}
+
+
+def _thinking(body: Json, model: str, dropped: Counter[str]) -> None:
+    """GLM-4 switches thinking on or off, GLM-5 also takes levels, GLM-5.3 always thinks (code 1210 if told not to)."""
+    thinking, config = body.get("thinking") or {}, body["output_config"]
+    effort = config.get("effort")
+    level = _EFFORTS.get(effort) if isinstance(effort, str) else None
+    kind = thinking.get("type")
+    if kind == "disabled" and model.startswith("glm-5.3"):
+        kind, level = "adaptive", "low"
+        dropped["thinking_mode"] += 1
+    elif kind == "adaptive" and model.startswith("glm-4"):
+        kind = "enabled"
+    if kind == "disabled" or model.startswith("glm-4"):
+        level = None
+    if effort is not None and effort != level:
+        dropped["effort"] += 1
+    # budget_tokens: GLM "returns to the prompt prematurely" with it (llxprt-code#1494)
+    dropped.update(key for key in thinking if key != "type")
+    body["output_config"] = {"effort": level} if level else {}
+    if thinking:
+        body["thinking"] = {"type": kind}
+
+
+def _max_tokens(body: Json, limit: int | None, dropped: Counter[str]) -> None:
+    """Out of range is code 1210, and 0 is out of range."""
+    given = body.get("max_tokens") or 0
+    body["max_tokens"] = max(1, min(given, limit or given))
+    if body["max_tokens"] != given:
+        dropped["max_tokens"] += 1
+
+
+# ---- the answer ----
+
+
+def stream(response: UpstreamResponse, request: MessagesRequest, target: Target, report: Report) -> Iterator[bytes]:
+    failure = _failure(response, request, target)
+    repairs = _Repairs(request, target, report, failure)
+    answer = Passthrough(request.model, report, failure, repairs.event, watches=b'"signature_delta"')
+    return answer.stream(_events(response.pieces(), failure))
+
+
+def message(response: UpstreamResponse, request: MessagesRequest, target: Target, report: Report) -> bytes:
+    raw = response.read()
+    body = json_object(raw)
+    failure = _failure(response, request, target)
+    if not isinstance(body.get("content"), list):
+        raise failure(raw)
+    report.usage(body.get("usage"))
+    _Repairs(request, target, report, failure).whole(body)
+    rename(body, request.model)
+    report.ended = True
+    return dumps(body)
+
+
+def _failure(response: UpstreamResponse, request: MessagesRequest, target: Target) -> Failure:
+    return lambda data: error(response.status, response.headers, data, target, _estimate(request, target))
+
+
+def _estimate(request: MessagesRequest, target: Target) -> int:
+    return max(1, round(request.estimate * target.calibration))
+
+
+def _events(pieces: Iterator[bytes], failure: Failure) -> Iterator[bytes]:
+    """The pieces of an event stream. Raises what JSON or a web page in its place means: errors come with 200, too."""
+    head = b""
+    for piece in pieces:
+        head += piece
+        if head.strip():
+            break
+    if head.lstrip()[:1] in (b"{", b"<"):
+        raise failure(head + b"".join(pieces))
+    yield head
+    yield from pieces
+
+
+class _Repairs:
+    """What one answer needs on its way to the client: marks on its signatures, counts at its start, sound ids."""
+
+    def __init__(self, request: MessagesRequest, target: Target, report: Report, failure: Failure) -> None:
+        self._request, self._target, self._report, self._failure = request, target, report, failure
+        self._unsigned: dict[Any, str] = {}  # index of an open thinking block → the signature it started with
+        self._tool_uses = 0
+
+    def whole(self, body: Json) -> None:
+        self._usage(body)
+        for block in map(as_object, body["content"]):
+            if block.get("type") == "thinking":
+                block["signature"] = history.mark(_TYPE, str(block.get("signature") or ""))
+            self._block(block)
+        self._stop_reason(body)
+
+    def event(self, kind: str, data: Json) -> bool | Json:
+        """A `Repair`, see Passthrough."""
+        match kind:
+            case "message_start":
+                return self._usage(data["message"])
+            case "content_block_start":
+                return self._start(data.get("index"), as_object(data.get("content_block")))
+            case "content_block_delta":
+                return self._sign(data.get("index"), as_object(data.get("delta")))
+            case "content_block_stop" if data.get("index") in self._unsigned:
+                return self._signature(data["index"])
+            case "message_delta":
+                return self._stop_reason(as_object(data.get("delta")))
+        if "code" in data and "msg" in data:  # the gateway's own envelope
+            raise self._failure(dumps(data))
+        return False
+
+    def _usage(self, message: Json) -> bool:
+        """Zeros at the start leave the client's context meter empty (zai-org/GLM-5#139)."""
+        if self._report.prompt_tokens:
+            return False
+        self._report.input_tokens = None
+        self._report.estimate = estimate = _estimate(self._request, self._target)
+        message["usage"] = {"output_tokens": 0, **as_object(message.get("usage")), "input_tokens": estimate}
+        return True
+
+    def _start(self, index: Any, block: Json) -> bool:
+        if block.get("type") != "thinking":
+            return self._block(block)
+        self._unsigned[index] = str(block.get("signature") or "")
+        changed = block.get("signature") != ""
+        block["signature"] = ""
+        return changed
+
+    def _block(self, block: Json) -> bool:
+        if block.get("type") == "redacted_thinking":
+            block["data"] = history.mark(_TYPE, str(block.get("data") or ""))
+            return True
+        if block.get("type") != "tool_use":
+            return False
+        self._tool_uses += 1
+        given, block["id"] = block.get("id"), history.safe_id(str(block.get("id") or ""))
+        return bool(block["id"] != given)
+
+    def _sign(self, index: Any, delta: Json) -> bool:
+        if delta.get("type") != "signature_delta":
+            return False
+        self._unsigned.pop(index, None)
+        delta["signature"] = history.mark(_TYPE, str(delta.get("signature") or ""))
+        return True
+
+    def _signature(self, index: Any) -> Json:
+        """A block that nobody signed could be anybody's. Claude Code forgets a signature that comes at the start."""
+        delta = {"type": "signature_delta", "signature": history.mark(_TYPE, self._unsigned.pop(index))}
+        return {"type": "content_block_delta", "index": index, "delta": delta}
+
+    def _stop_reason(self, message: Json) -> bool:
+        """`tool_use` if and only if there was a call: else the client's loop stops midway, or waits for nothing."""
+        given = message.get("stop_reason")
+        if given not in ("tool_use", "end_turn"):
+            self._report.stop_reason = given or self._report.stop_reason
+            return False
+        message["stop_reason"] = self._report.stop_reason = "tool_use" if self._tool_uses else "end_turn"
+        if message["stop_reason"] == given:
+            return False
+        self._report.notes.append(f"stop_reason was {given}")
+        return True

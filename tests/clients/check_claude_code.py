@@ -1,0 +1,226 @@
+"""Claude Code through the relay: `claude -p`, continued sessions, and the interactive client on its screen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from tests.clients.claude import ClaudeCode, pick
+from tests.clients.stage import (
+    CLAUDE,
+    ECHO,
+    GLM,
+    QWEN,
+    Finished,
+    Stage,
+    asked,
+    expect,
+    expect_discretion,
+    last_asked,
+    wait_for,
+)
+from tests.upstreams import anthropic_error, zai_error
+
+Check = tuple[str, Callable[[Stage], None]]
+
+BASH = ("--allowedTools", "Bash")
+OVERLOADED = anthropic_error(529, "overloaded_error", "Overloaded")
+
+
+def checks(claude: ClaudeCode) -> Iterator[Check]:
+    """Every check with its name."""
+    for model in (CLAUDE, GLM, QWEN, ECHO):
+        yield f"claude -p, first turn, {model}", partial(first_turn, claude, model)
+    for model in (CLAUDE, GLM, QWEN):
+        yield f"claude -p, tool loop, {model}", partial(tool_loop, claude, model)
+        yield f"claude -p, two tools at once, {model}", partial(two_tools, claude, model)
+        yield f"claude -c, continued, {model}", partial(continued, claude, model)
+    for name, function in (
+        ("claude -c, from provider to provider", switched),
+        ("claude -c, failover is not seen", failed_over),
+        ("claude -p, json output", json_output),
+        ("claude -p, overloaded upstream", overloaded),
+        ("claude -p, refused relay key", refused_key),
+        ("claude -p, unknown model", unknown_model),
+        ("claude, discovery and the picker", discovery),
+        ("claude, /model by name", model_by_name),
+        ("claude, tool loop on the screen", tool_loop_on_screen),
+        ("claude, errors on the screen", errors_on_screen),
+    ):
+        yield name, partial(function, claude)
+
+
+# --- claude -p
+
+
+def first_turn(claude: ClaudeCode, model: str, stage: Stage) -> None:
+    answered(claude.print(stage, "say pineapple", "--model", model), "pineapple")
+    if model != ECHO:
+        expect("say pineapple" in last_asked(stage.upstream_of(model)), "the prompt did not reach the upstream")
+        expect_asked_only(stage, model)
+    expect_discretion(stage)
+
+
+def tool_loop(claude: ClaudeCode, model: str, stage: Stage) -> None:
+    answered(claude.print(stage, "USETOOL", "--model", model, *BASH), "read the result: hi-from-tool")
+    expect(len(asked(stage.upstream_of(model))) >= 2, "the tool's result was not sent")
+    expect_tool_result(stage, model, "hi-from-tool")
+
+
+def two_tools(claude: ClaudeCode, model: str, stage: Stage) -> None:
+    answered(claude.print(stage, "USETWO", "--model", model, *BASH), r"hi-from-tool \| hi-again")
+    expect_tool_result(stage, model, "hi-from-tool")
+    expect_tool_result(stage, model, "hi-again")
+
+
+def continued(claude: ClaudeCode, model: str, stage: Stage) -> None:
+    answered(claude.print(stage, "first apple", "--model", model), "first apple")
+    answered(claude.print(stage, "second pear", "-c", "--model", model), "second pear")
+    seen = last_asked(stage.upstream_of(model))
+    expect("first apple" in seen and "second pear" in seen, "the upstream did not see both turns")
+
+
+def switched(claude: ClaudeCode, stage: Stage) -> None:
+    """Every provider sees the whole history, with the tool turns that the others made."""
+    turns = [
+        (CLAUDE, "one USETOOL"), (GLM, "two USETOOL"), (QWEN, "three USETOOL"), (CLAUDE, "four USETOOL"),
+        (QWEN, "five"), (GLM, "six"), (CLAUDE, "seven"),
+    ]  # fmt: skip
+    for number, (model, prompt) in enumerate(turns):
+        flags = ["-c"] if number else []
+        expected = "read the result: hi-from-tool" if "USETOOL" in prompt else f"heard: {prompt}"
+        answered(claude.print(stage, prompt, *flags, "--model", model, *BASH), expected)
+        seen = last_asked(stage.upstream_of(model))
+        for _, earlier in turns[: number + 1]:
+            expect(earlier in seen, f"turn {number + 1}: {model} did not see {earlier!r}")
+        expect("hi-from-tool" in seen, f"turn {number + 1}: {model} did not see the tool's result")
+    expect_discretion(stage)
+
+
+def failed_over(claude: ClaudeCode, stage: Stage) -> None:
+    """One model name, three providers, each answering when the one before is down: thinking of all in one history."""
+    answered(claude.print(stage, "one USETOOL", "--model", "anywhere", *BASH), "read the result: hi-from-tool")
+    expect_tool_result(stage, CLAUDE, "hi-from-tool")
+    stage.anthropic.script(OVERLOADED, match="/v1/messages", repeat=True)
+    answered(claude.print(stage, "two USETOOL", "-c", "--model", "anywhere", *BASH), "read the result: hi-from-tool")
+    expect("one USETOOL" in last_asked(stage.zai), "Z.AI did not see the history")
+    stage.zai.script(zai_error(429, "rate_limit_error", "1305", "overloaded"), match="/api/anthropic", repeat=True)
+    answered(claude.print(stage, "three", "-c", "--model", "anywhere"), "heard: three")
+    expect("two USETOOL" in last_asked(stage.ollama), "Ollama did not see the history")
+
+
+def json_output(claude: ClaudeCode, stage: Stage) -> None:
+    for model in (CLAUDE, GLM, QWEN):
+        done = answered(claude.print(stage, "say plum", "--model", model, "--output-format", "json"), "heard: say plum")
+        used = re.search(r'"input_tokens":\s*(\d+)', done.out)
+        expect(used and int(used[1]) > 0, f"{model}: no usage in {done.out.strip()!r}")
+
+
+def overloaded(claude: ClaudeCode, stage: Stage) -> None:
+    stage.anthropic.script(OVERLOADED, match="/v1/messages", repeat=True)
+    failed(claude.print(stage, "hello", "--model", CLAUDE, CLAUDE_CODE_MAX_RETRIES="1"), r"API Error: .*[Oo]verloaded")
+
+
+def refused_key(claude: ClaudeCode, stage: Stage) -> None:
+    """The relay's own key is refused: said at once, and nobody is sent to /login."""
+    refusal = zai_error(401, "authentication_error", "1002", "Authorization Token is illegal")
+    stage.zai.script(refusal, match="/api/anthropic", repeat=True)
+    done = failed(claude.print(stage, "hello", "--model", GLM), r"API Error: .*")
+    expect("/login" not in done.out and "authenticate" not in done.out, f"the user is sent to sign in: {done}")
+    expect(len(asked(stage.zai)) <= 2, f"a final refusal was asked for {len(asked(stage.zai))} times")
+
+
+def unknown_model(claude: ClaudeCode, stage: Stage) -> None:
+    failed(claude.print(stage, "hello", "--model", "zai/glm-99"), r"issue with the selected model \(zai/glm-99\)")
+    expect(not asked(stage.zai), "an unknown model was asked for upstream")
+
+
+# --- the interactive client
+
+
+def discovery(claude: ClaudeCode, stage: Stage) -> None:
+    cache = stage.home / ".claude" / "cache" / "gateway-models.json"
+    with claude.interactive(stage) as terminal:
+        wait_for(cache.exists, "the client's list of discovered models")
+        terminal.type("/model")
+        terminal.wait(r"(?i)\d+\. GLM-5\.2")
+        terminal.wait(r"(?i)\d+\. .*qwen3:8b")
+        pick(terminal, "GLM-5.2")
+        terminal.wait("Set model to .*GLM-5.2")
+        terminal.type("say papaya")
+        terminal.wait(r"● glm-5\.2 heard: say papaya")
+        terminal.type("/model")
+        pick(terminal, ".*qwen3:8b")
+        terminal.wait("Set model to .*qwen3:8b")
+        terminal.type("say guava")
+        terminal.wait(r"● qwen3:8b heard: say guava")
+    expect("say papaya" in last_asked(stage.ollama), "Ollama did not see the turn before the switch")
+
+
+def model_by_name(claude: ClaudeCode, stage: Stage) -> None:
+    with claude.interactive(stage) as terminal:
+        for model, name in ((GLM, "glm-5.2"), (QWEN, "qwen3:8b"), ("anthropic/claude-fable-5-2", "claude-fable-5-2")):
+            terminal.type(f"/model {model}")
+            terminal.wait(f"Set model to .*{re.escape(model)}")
+            terminal.type(f"say kiwi to {name}")
+            terminal.wait(f"● {re.escape(name)} heard: say kiwi to {re.escape(name)}")
+        terminal.type("/model zai/glm-99")
+        terminal.wait("'zai/glm-99' not found")
+
+
+def tool_loop_on_screen(claude: ClaudeCode, stage: Stage) -> None:
+    with claude.interactive(stage) as terminal:
+        for model, name in ((GLM, "glm-5.2"), (QWEN, "qwen3:8b")):
+            terminal.type(f"/model {model}")
+            terminal.wait(f"Set model to .*{re.escape(name)}")
+            terminal.type(f"please USETOOL with {name}")
+            terminal.wait(f"● {re.escape(name)} read the result: hi-from-tool")
+
+
+def errors_on_screen(claude: ClaudeCode, stage: Stage) -> None:
+    stage.anthropic.script(anthropic_error(400, "invalid_request_error", "bananas are out"), match="/v1/messages")
+    with claude.interactive(stage) as terminal:
+        terminal.type("hello")
+        terminal.wait("API Error: 400 .*bananas are out")
+        stage.anthropic.script(OVERLOADED, match="/v1/messages", repeat=True)
+        terminal.type("hello again")
+        terminal.wait("API Error: .*529 Overloaded", timeout=60)
+        stage.anthropic.reset()
+        terminal.type("and again")
+        terminal.wait("heard: and again")
+
+
+# --- what is expected
+
+
+def answered(done: Finished, pattern: str) -> Finished:
+    """The client ended well and printed this."""
+    expect(done.code == 0 and re.search(pattern, done.out), f"expected /{pattern}/, got {done}")
+    return done
+
+
+def failed(done: Finished, pattern: str) -> Finished:
+    """The client ended with an error that reads like this."""
+    expect(done.code != 0 and re.search(pattern, done.out), f"expected an error /{pattern}/, got {done}")
+    return done
+
+
+def expect_tool_result(stage: Stage, model: str, text: str) -> None:
+    """The upstream was given a tool's result in the form of its own protocol."""
+    messages = asked(stage.upstream_of(model))[-1].json["messages"]
+    if model == QWEN:
+        results = [message for message in messages if message["role"] == "tool"]
+    else:
+        results = [
+            block
+            for message in messages if isinstance(message["content"], list)
+            for block in message["content"] if block["type"] == "tool_result"
+        ]  # fmt: skip
+    expect(any(text in str(result) for result in results), f"no tool result with {text!r} in {results}")
+
+
+def expect_asked_only(stage: Stage, model: str) -> None:
+    """No other upstream got the conversation."""
+    for upstream in stage.upstreams.values():
+        expect(upstream is stage.upstream_of(model) or not asked(upstream), f"{upstream.kind} was asked, too")

@@ -1,0 +1,68 @@
+"""Claude Code, started with a clean environment in a home of its own, and only ever against the relay under test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.clients.screen import Screen, screen
+from tests.clients.stage import TOKEN, Finished, Stage, expect, run
+
+PROMPT = r"(?m)^❯\s*$"
+
+# What a new home is asked at the first start, and the keys that answer it.
+ONBOARDING = (
+    (r"Choose the text style", ("Enter",)),
+    (r"Press Enter to continue", ("Enter",)),
+    (r"❯ No, exit\s+Yes, I trust this folder", ("Down", "Enter")),
+)
+
+
+class ClaudeCode:
+    """The installed program."""
+
+    def __init__(self, npm: Path) -> None:
+        self._npm = npm
+
+    @property
+    def program(self) -> str:
+        """The binary, which lies in the package of this platform."""
+        found = sorted(self._npm.glob("node_modules/@anthropic-ai/claude-code-*/claude"))
+        expect(found, "Claude Code is not installed")
+        return str(found[0])
+
+    def print(self, stage: Stage, prompt: str, *flags: str, **variables: str) -> Finished:
+        """One turn of `claude -p`."""
+        env = environment(stage, CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1", **variables)
+        return run([self.program, "-p", prompt, *flags], env, stage.work)
+
+    @contextmanager
+    def interactive(self, stage: Stage) -> Iterator[Screen]:
+        """The client in a terminal, with model discovery, past its first questions."""
+        env = environment(stage, CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY="1")
+        with screen([self.program], env, stage.work, stage.folder / "tmux") as terminal:
+            for question, keys in ONBOARDING:
+                terminal.wait(question)
+                terminal.press(*keys)
+            terminal.wait(PROMPT)
+            yield terminal
+
+
+def environment(stage: Stage, **more: str) -> dict[str, str]:
+    """What the client knows of the world."""
+    return stage.env(
+        ANTHROPIC_BASE_URL=stage.url, ANTHROPIC_AUTH_TOKEN=TOKEN, DISABLE_TELEMETRY="1", DISABLE_AUTOUPDATER="1", **more
+    )
+
+
+def pick(terminal: Screen, label: str) -> None:
+    """Chooses a row of the open /model picker by its label."""
+    text = terminal.wait(rf"\d+\. {label}")
+    wanted = int(re.findall(rf"(\d+)\. {label}", text)[0])
+    current = int(re.findall(r"❯ +(\d+)\. ", text)[0])
+    step = "Down" if wanted > current else "Up"
+    terminal.press(*[step] * abs(wanted - current))
+    terminal.wait(rf"❯ +{wanted}\. {label}")
+    terminal.press("Enter")
