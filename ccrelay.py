@@ -9,15 +9,13 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-if sys.version_info < (3, 11):
+if sys.version_info < (3, 11):  # noqa: UP036  # said in a sentence, before tomllib is missed
     sys.exit(f"ccrelay needs Python 3.11 or later; this is {sys.version.split()[0]}")
 
-from ccrelay_providers import PROVIDERS
 from ccrelay_providers.core.catalog import Catalog
 from ccrelay_providers.core.config import Config, ConfigError, Provider, Server, load
 from ccrelay_providers.core.endpoints import Endpoints
@@ -44,15 +42,12 @@ class Stopped(BaseException):
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(sys.argv[1:] if argv is None else argv)
     try:
-        config = load(config_path(arguments.config), os.environ)
+        config = load(config_path(arguments.config), os.environ, host=arguments.host, port=arguments.port)
     except ConfigError as error:
         for sentence in error.errors:
             print(sentence, file=sys.stderr)
         return 2
-    server = replace(config.server, host=arguments.host or config.server.host)
-    if arguments.port is not None:
-        server = replace(server, port=arguments.port)
-    return serve(replace(config, server=server), arguments.verbose)
+    return serve(config, arguments.verbose)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -1,4 +1,7 @@
-"""Anthropic: bytes in, bytes out. Changed are the model's name, the credential, and what another provider left in the history."""
+"""Anthropic: bytes in, bytes out.
+
+Changed are the model's name, the credential, and what another provider left in the history.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,26 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from .wire import history
-from .wire.errors import AuthenticationFailed, KeyRefused, RelayError, UpstreamDisconnected, UpstreamFailure, UpstreamRefusal, error_type
+from .wire.errors import (
+    AuthenticationFailed,
+    KeyRefused,
+    RelayError,
+    UpstreamDisconnected,
+    UpstreamFailure,
+    UpstreamRefusal,
+    error_type,
+)
 from .wire.http1 import Headers
 from .wire.messages import Json, MessagesRequest, dumps, loads
 from .wire.passthrough import Passthrough, rename
 from .wire.provider import Model, Report, Target, UpstreamRequest, UpstreamResponse
 
 LABEL = "Anthropic"
+ABILITIES = {"vision": True, "tools": True, "thinking": True}
 
-_NOT_FORWARDED = frozenset({"host", "content-length", "content-encoding", "cookie", "forwarded", "origin", "expect"}) | {
+_NOT_FORWARDED = frozenset(
+    {"host", "content-length", "content-encoding", "cookie", "forwarded", "origin", "expect"}
+) | {
     "accept-encoding",  # identity: a compressed stream would have to be undone, and some servers buffer to compress
 }
 _NOT_FORWARDED_PREFIXES = ("x-forwarded-", "x-ccrelay-", "sec-")
@@ -44,7 +58,7 @@ def _body(request: MessagesRequest, target: Target, report: Report) -> bytes:
 
 
 def _headers(request: MessagesRequest, target: Target) -> tuple[tuple[str, str], ...]:
-    """The client's headers less what must not travel. Its credential goes to Anthropic only, and not beside a configured key."""
+    """The client's headers less what must not travel. Its credential: to nobody else, and not beside a configured key."""
     left_out = request.headers.hop_by_hop() | _NOT_FORWARDED
     if target.api_key:
         left_out |= _CREDENTIALS
@@ -113,9 +127,15 @@ def error(status: int, headers: Headers, body: bytes, target: Target) -> RelayEr
     fault = fault_of(body)
     text = str(fault.get("message") or f"answered {status}")
     if status < 400:
-        return UpstreamDisconnected(f"{target.provider}: answered {status} with {headers.get('content-type') or 'no content type'}, not with a message")
+        return UpstreamDisconnected(
+            f"{target.provider}: answered {status} with {headers.get('content-type') or 'no content type'}, "
+            "not with a message; is base_url right?"
+        )
     if status in (401, 403) and target.api_key:
-        return KeyRefused(f"{target.provider}: refused the relay's key ({text}); check providers.{target.provider}.api_key in relay.toml")
+        return KeyRefused(
+            f"{target.provider}: refused the relay's key ({text}); "
+            f"check providers.{target.provider}.api_key in relay.toml"
+        )
     failure = status in (408, 429) or status >= 500
     return (UpstreamFailure if failure else UpstreamRefusal)(
         f"{target.provider}: {text}",

@@ -28,6 +28,7 @@ from .wire.provider import LocalAnswer, Model, Report, Target, UpstreamRequest, 
 from .wire.sse import decode, encode
 
 LABEL = "Echo"
+ABILITIES = {"vision": False, "tools": True, "thinking": True}
 
 MAX_WORDS = 100_000
 MAX_SECONDS = 3600.0
@@ -55,7 +56,7 @@ def prepare(request: MessagesRequest, target: Target, report: Report) -> LocalAn
 
 def _directives(body: Json) -> dict[str, list[str]]:
     """{name: [argument, …]} from the text of the last user turn."""
-    last = next((message for message in reversed(body["messages"]) if message["role"] == "user"), {})
+    last: Json = next((message for message in reversed(body["messages"]) if message["role"] == "user"), {})
     directives: dict[str, list[str]] = {}
     for name, argument in _DIRECTIVE.findall(_own_text(last.get("content") or "")):
         directives.setdefault(name, []).append(argument.strip())
@@ -118,7 +119,7 @@ def _sentence(request: MessagesRequest, target: Target) -> str:
 
 
 def _results(messages: list[Json]) -> list[Json]:
-    last = next((message for message in reversed(messages) if message["role"] == "user"), {})
+    last: Json = next((message for message in reversed(messages) if message["role"] == "user"), {})
     content = last.get("content")
     return [block for block in content if block["type"] == "tool_result"] if isinstance(content, list) else []
 

@@ -1,4 +1,4 @@
-"""Ollama: the native /api/chat in both directions. Its own /v1/messages can neither set num_ctx nor report an overflow."""
+"""Ollama: the native /api/chat, both ways. Its own /v1/messages can neither set num_ctx nor report an overflow."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Any
 
 from .wire import history, sse
 from .wire.chat import TYPE, chat, window
-from .wire.complaints import error
-from .wire.errors import RelayError, UpstreamDisconnected, UpstreamFailure
+from .wire.complaints import error as error  # part of the contract
+from .wire.errors import RelayError, UpstreamDisconnected
 from .wire.http1 import Headers
 from .wire.messages import Json, MessagesRequest, MessageWriter, dumps, fold, loads
 from .wire.provider import Model, Report, Target, UpstreamRequest, UpstreamResponse
 
 LABEL = "Ollama"
+ABILITIES: dict[str, bool] = {}
+
+Fetch = Callable[[UpstreamRequest], UpstreamResponse]
 
 _EDGE = 8  # a generation that hits the window ends some tokens before it
 _LISTING = 5.0  # seconds for one question about the models
@@ -24,7 +27,7 @@ _LISTING = 5.0  # seconds for one question about the models
 
 
 def prepare(request: MessagesRequest, target: Target, report: Report) -> UpstreamRequest:
-    """Always a stream: for `stream: false` it is folded, since Ollama says nothing at all until such an answer is whole."""
+    """Always a stream: for `stream: false` it is folded, since Ollama is silent until such an answer is whole."""
     betas = ",".join(request.headers.all("anthropic-beta")).split(",")
     report.dropped.update("beta" for beta in betas if beta.strip())
     return UpstreamRequest("POST", "/api/chat", _headers(target), dumps(chat(request.body, target, report)))
@@ -43,17 +46,20 @@ def count_tokens(request: MessagesRequest, target: Target) -> UpstreamRequest | 
 
 
 def stream(response: UpstreamResponse, request: MessagesRequest, target: Target, report: Report) -> Iterator[bytes]:
+    """What came before an error in the same read is sent, unless nothing was yet: then another candidate may answer."""
     answer = _Answer(request, target, report)
-    try:
-        for lines in _lines(response.pieces()):
-            if events := answer.events(lines):
-                yield events
-    except UpstreamFailure:
-        if not answer.ended:  # after the last line only the end of the framing can be missing
-            raise
-    if not answer.ended:
-        # killed, cut off, or Ollama's guard against thirty equal tokens in a row, which ends without a word
-        raise UpstreamDisconnected(f"{target.provider}: the answer ended without a final line")
+    started = False
+    for lines in _lines(response.pieces()):
+        events, failure = answer.events(lines)
+        if events and (started or failure is None):
+            yield events
+            started = True
+        if failure is not None:
+            raise failure
+        if report.ended:
+            return
+    # killed, cut off, or Ollama's guard against thirty equal tokens in a row, which ends without a word
+    raise UpstreamDisconnected(f"{target.provider}: the answer ended without its last line")
 
 
 def message(response: UpstreamResponse, request: MessagesRequest, target: Target, report: Report) -> bytes:
@@ -75,7 +81,7 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 class _Answer:
-    """One answer, line by line. `ended` after the line that says `done`."""
+    """One answer, line by line."""
 
     def __init__(self, request: MessagesRequest, target: Target, report: Report) -> None:
         self._target, self._report = target, report
@@ -86,18 +92,23 @@ class _Answer:
         self._in_text = False
         self._space = ""  # what a text began with, if only white space so far: no API takes a text of nothing else
         self._empty = True
-        self.ended = False
 
-    def events(self, lines: list[bytes]) -> bytes:
-        return b"".join([self._line(line) for line in lines])
+    def events(self, lines: list[bytes]) -> tuple[bytes, RelayError | None]:
+        """What the lines make, up to the one that cannot be."""
+        events: list[bytes] = []
+        try:
+            for line in lines:
+                events.append(self._line(line))  # noqa: PERF401  # what was made before an error counts
+        except RelayError as failure:
+            return b"".join(events), failure
+        return b"".join(events), None
 
     def _line(self, line: bytes) -> bytes:
-        if self.ended or not line.strip():
+        if self._report.ended or not line.strip():
             return b""
         event = self._parsed(line)
         if "error" in event:
-            status = event.get("status_code")
-            raise error(status if isinstance(status, int) and status >= 400 else 500, Headers(), line, self._target)
+            raise error(500, Headers(), line, self._target)
         said = event.get("message")
         events = self._content(said) if isinstance(said, dict) else b""
         if events:
@@ -110,7 +121,8 @@ class _Answer:
         except ValueError:
             event = None
         if not isinstance(event, dict):
-            raise UpstreamDisconnected(f"{self._target.provider}: answered with a line that is not a JSON object; is base_url right?")
+            provider = self._target.provider
+            raise UpstreamDisconnected(f"{provider}: a line of the answer is not an object; is base_url right?")
         return event
 
     def _content(self, said: Json) -> bytes:
@@ -151,13 +163,12 @@ class _Answer:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise UpstreamDisconnected(f"{self._target.provider}: the model called {name} with arguments that are not an object")
+            raise UpstreamDisconnected(f"{self._target.provider}: the arguments of a call of {name} are not an object")
         return found
 
     # ---- the last line ----
 
     def _end(self, event: Json) -> bytes:
-        self.ended = True
         self._report.input_tokens = _count(event, "prompt_eval_count")
         self._report.output_tokens = _count(event, "eval_count")
         reason = self._stop_reason(event.get("done_reason"))
@@ -186,7 +197,8 @@ class _Answer:
             report.notes.append("input_tokens is an estimate")
         elif (limit := window(self._target)) and limit / 2 < (report.estimate or 0) > 2 * report.input_tokens:
             # a version that knows neither truncate nor shift cuts the prompt to half the window, behind a 200
-            report.notes.append(f"the prompt may have been cut: {report.input_tokens} tokens read, about {report.estimate} sent")
+            sent, read = report.estimate, report.input_tokens
+            report.notes.append(f"the prompt may have been cut: about {sent} tokens sent, {read} read")
 
 
 def _count(event: Json, key: str) -> int | None:
@@ -198,15 +210,15 @@ def _count(event: Json, key: str) -> int | None:
 # ---- what is installed ----
 
 
-def models(fetch: Callable[[UpstreamRequest], UpstreamResponse], target: Target) -> list[Model]:
+def models(fetch: Fetch, target: Target) -> list[Model]:
     """All that can chat. A model that cannot be shown is listed, with unknown facts."""
     listing = _asked(fetch, UpstreamRequest("GET", "/api/tags", _headers(target), deadline=_LISTING), target)
-    entries = listing.get("models")
-    found = [_model(entry, fetch, target) for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    entries = listing["models"] if isinstance(listing.get("models"), list) else []
+    found = [_model(entry, fetch, target) for entry in entries if isinstance(entry, dict)]
     return [model for model in found if model is not None]
 
 
-def _asked(fetch: Callable[[UpstreamRequest], UpstreamResponse], request: UpstreamRequest, target: Target) -> Json:
+def _asked(fetch: Fetch, request: UpstreamRequest, target: Target) -> Json:
     """The object that came back. Raises RelayError."""
     response = fetch(request)
     raw = response.read()
@@ -217,11 +229,11 @@ def _asked(fetch: Callable[[UpstreamRequest], UpstreamResponse], request: Upstre
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise UpstreamDisconnected(f"{target.provider}: answered {request.path} with something else than an object; is base_url right?")
+        raise UpstreamDisconnected(f"{target.provider}: answered {request.path} not with an object; is base_url right?")
     return answer
 
 
-def _model(entry: Json, fetch: Callable[[UpstreamRequest], UpstreamResponse], target: Target) -> Model | None:
+def _model(entry: Json, fetch: Fetch, target: Target) -> Model | None:
     """None for what cannot chat: embeddings, images."""
     name = str(entry.get("model") or entry.get("name"))
     request = UpstreamRequest("POST", "/api/show", _headers(target), dumps({"model": name}), deadline=_LISTING)
@@ -253,14 +265,16 @@ def _capabilities(entry: Json, shown: Json) -> list[str] | None:
 def _context(entry: Json, shown: Json) -> int | None:
     """The length the model was trained for."""
     info = _object(shown, "model_info")
-    keys = [f"{info.get('general.architecture')}.context_length", *(key for key in info if key.endswith(".context_length"))]
+    keys = [f"{info.get('general.architecture')}.context_length"]
+    keys += [key for key in info if key.endswith(".context_length")]
     lengths = [info.get(key) for key in keys] + [_object(entry, "details").get("context_length")]
     return next((length for length in lengths if isinstance(length, int) and length > 0), None)
 
 
 def _detail(entry: Json) -> str | None:
     details = _object(entry, "details")
-    words = [details.get("parameter_size"), details.get("quantization_level"), "cloud" if entry.get("remote_host") else None]
+    where = "cloud" if entry.get("remote_host") else None
+    words = (details.get("parameter_size"), details.get("quantization_level"), where)
     return " ".join(str(word) for word in words if word) or None
 
 

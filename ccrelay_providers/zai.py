@@ -17,9 +17,10 @@ from .wire.passthrough import Passthrough, rename
 from .wire.provider import Model, Report, Target, UpstreamRequest, UpstreamResponse
 from .wire.zai_codes import as_object, error, json_object
 
-__all__ = ["LABEL", "count_tokens", "error", "message", "models", "prepare", "stream"]
+__all__ = ["ABILITIES", "LABEL", "count_tokens", "error", "message", "models", "prepare", "stream"]
 
 LABEL = "Z.AI"
+ABILITIES = {"vision": False, "tools": True, "thinking": True}
 
 Failure = Callable[[bytes], RelayError]
 """What the bytes that came instead of an answer mean."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
@@ -44,7 +44,14 @@ class Candidate:
         provider = self.provider
         window = min(filter(None, (provider.num_ctx, self.model.context)), default=None)
         return Target(
-            provider.name, provider.type, provider.base_url, self.model, provider.api_key, window, provider.keep_alive, calibration
+            provider.name,
+            provider.type,
+            provider.base_url,
+            self.model,
+            provider.api_key,
+            window,
+            provider.keep_alive,
+            calibration,
         )
 
     @property
@@ -63,11 +70,21 @@ class _Found:
     looking: threading.Lock = field(default_factory=threading.Lock)
 
 
+def _known(provider: Provider) -> Provider:
+    """With what is usual for its type filled in where the configuration leaves a model's abilities open."""
+    usual = PROVIDERS[provider.type].ABILITIES
+    models = []
+    for model in provider.models:
+        open_ones = {name: value for name, value in usual.items() if getattr(model, name) is None}
+        models.append(replace(model, **open_ones))  # type: ignore[arg-type]  # the names are bool | None fields
+    return replace(provider, models=tuple(models))
+
+
 class Catalog:
     """fetch: sends a request to a provider and reads the whole answer; raises RelayError."""
 
     def __init__(self, config: Config, fetch: Fetch) -> None:
-        self.providers = [provider for provider in config.providers if provider.off is None]
+        self.providers = [_known(provider) for provider in config.providers if provider.off is None]
         self._routes = config.routes
         self._fetch = fetch
         self._lock = threading.Lock()
@@ -96,7 +113,9 @@ class Catalog:
         for provider in self.providers:
             found = self._found.get(provider.name)
             if found and time.monotonic() - found.asked_at >= (RETRY if found.error else FRESH):
-                threads.append(threading.Thread(target=self.look, args=(provider,), name=f"discover {provider.name}", daemon=True))
+                threads.append(
+                    threading.Thread(target=self.look, args=(provider,), name=f"discover {provider.name}", daemon=True)
+                )
         for thread in threads:
             thread.start()
         deadline = time.monotonic() + wait
@@ -111,7 +130,11 @@ class Catalog:
                 return
             models, error = found.models, None
             try:
-                models = tuple(PROVIDERS[provider.type].models(lambda request: self._fetch(provider, request), Candidate(provider, Model("")).target()))
+                models = tuple(
+                    PROVIDERS[provider.type].models(
+                        lambda request: self._fetch(provider, request), Candidate(provider, Model("")).target()
+                    )
+                )
             except RelayError as failure:
                 error = failure.message
             with self._lock:
@@ -164,11 +187,17 @@ class Catalog:
         """The route's targets that exist now. Raises NotFound if none does."""
         candidates = []
         for target in route.targets:
-            found = [exact] if (exact := self._exact(target.model)) else self._bare(target.model) or self._claude(target.model)
+            found = (
+                [exact]
+                if (exact := self._exact(target.model))
+                else self._bare(target.model) or self._claude(target.model)
+            )
             candidates += [Candidate(candidate.provider, candidate.model, target.weight) for candidate in found]
         if not candidates:
             targets = ", ".join(target.model for target in route.targets)
-            raise NotFound(f"model: the route {route.pattern!r} leads to {targets}, which no provider that is on offers")
+            raise NotFound(
+                f"model: the route {route.pattern!r} leads to {targets}, which no provider that is on offers"
+            )
         return candidates
 
     def _bare(self, name: str) -> list[Candidate]:

@@ -61,7 +61,9 @@ class Endpoints:
             handler = self._handler(request.method, request.path)
             if handler not in (_hello, _health):
                 headers = self._guard.authenticate(request.headers)
-                request = Request(request.method, request.path, request.query, headers, request.body, request.id, request.received)
+                request = Request(
+                    request.method, request.path, request.query, headers, request.body, request.id, request.received
+                )
             return handler(request, downstream, entry)
         except RelayError as error:
             return self._failed(error, request, entry)
@@ -69,7 +71,9 @@ class Endpoints:
             raise
         except Exception as error:  # a bug of the relay's: said in the log, whole, and to the client in one sentence
             self._log.say(traceback.format_exc().rstrip(), request_id=request.id)
-            return self._failed(RelayError(f"ccrelay: internal error ({type(error).__name__}); its log has the details"), request, entry)
+            return self._failed(
+                RelayError(f"ccrelay: internal error ({type(error).__name__}); its log has the details"), request, entry
+            )
 
     def _failed(self, error: RelayError, request: Request, entry: Entry) -> Response:
         if not entry.failures or entry.failures[-1] != error.message:
@@ -79,7 +83,11 @@ class Endpoints:
             headers.append(("request-id", request.id))
         if entry.answered_by:
             provider, _, model = entry.answered_by.partition("/")
-            headers += [("x-ccrelay-provider", provider), ("x-ccrelay-model", model), ("x-ccrelay-attempts", str(entry.attempts))]
+            headers += [
+                ("x-ccrelay-provider", provider),
+                ("x-ccrelay-model", model),
+                ("x-ccrelay-attempts", str(entry.attempts)),
+            ]
         return Response(error.status, error_body(error, request.id), tuple(headers))
 
     def _handler(self, method: str, path: str) -> Handler:
@@ -122,7 +130,7 @@ def normalised(path: str) -> str:
 
 
 def page(models: list[dict[str, Any]], query: str) -> dict[str, Any]:
-    """Anthropic's list, with `limit`, `after_id` and `before_id`. Without a limit everything: nothing would ask for more."""
+    """Anthropic's list, with `limit`, `after_id` and `before_id`. Without a limit, everything."""
     asked = {name: values[-1] for name, values in parse_qs(query).items()}
     ids = [model["id"] for model in models]
     start, stop = 0, len(models)
@@ -180,9 +188,15 @@ def describe(candidate: Candidate, picker: bool) -> dict[str, Any]:
 def description(candidate: Candidate) -> str:
     """`Z.AI · 1M context · tools, thinking`: at most 100 characters are shown."""
     model = candidate.model
-    able = [name for name, known in (("tools", model.tools), ("vision", model.vision), ("thinking", model.thinking)) if known]
+    able = [
+        name
+        for name, known in (("tools", model.tools), ("vision", model.vision), ("thinking", model.thinking))
+        if known
+    ]
     window = f"{window_words(candidate.window)} context" if candidate.window else ""
-    return " · ".join(part for part in (candidate.module.LABEL, model.detail or "", window, ", ".join(able)) if part)[:100]
+    return " · ".join(part for part in (candidate.module.LABEL, model.detail or "", window, ", ".join(able)) if part)[
+        :100
+    ]
 
 
 def window_words(tokens: int) -> str:
@@ -190,4 +204,3 @@ def window_words(tokens: int) -> str:
     if tokens >= 1_000_000:
         return f"{tokens / 1_000_000:.2g}M"
     return f"{round(tokens / 1000)}k"
-

@@ -1,7 +1,7 @@
 """One request and its answer: what the client asked, and its end of the connection.
 
-Two threads touch a Downstream: the one that answers, and the heartbeat. One lock guards what is written to the client, so
-that a ping never lands inside an event; another what is to be interrupted when the client leaves.
+Two threads touch a Downstream: the one that answers, and the heartbeat. One lock guards what is written to the client,
+so that a ping never lands inside an event; another what is to be interrupted when the client leaves.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class Downstream:
     framed: whether the client knows chunks (HTTP/1.1).
     """
 
-    def __init__(self, connection: socket.socket, *, keep_alive: bool = True, framed: bool = True, head_only: bool = False) -> None:
+    def __init__(
+        self, connection: socket.socket, *, keep_alive: bool = True, framed: bool = True, head_only: bool = False
+    ) -> None:
         self.connection = connection
         self.keep_alive = keep_alive and framed
         self.departed = False
@@ -148,7 +150,7 @@ class Downstream:
             raise ClientDeparted
 
     def on_departure(self, interrupt: Callable[[], object] | None) -> None:
-        """From now on a departing client calls this, from the heartbeat's thread. Raises ClientDeparted if it has left."""
+        """What a departing client calls from now on, in the heartbeat's thread. Raises ClientDeparted."""
         with self._departure:
             self._interrupt = interrupt
             if self.departed and interrupt is not None:

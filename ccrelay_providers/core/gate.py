@@ -56,7 +56,10 @@ class Gate:
                 ticket.set()
                 return 0
             if len(self._line) >= self._max_queue:
-                raise Overloaded(f"{self._name}: {self._inside} requests are running and {len(self._line)} wait; try again", retry_after=5)
+                raise Overloaded(
+                    f"{self._name}: {self._inside} requests are running and {len(self._line)} wait; try again",
+                    retry_after=5,
+                )
             self._line.append(ticket)
             return len(self._line)
 

@@ -20,7 +20,9 @@ class Guard:
         """Refuses foreign names (a rebound DNS name is one), foreign pages and whatever a browser calls cross-site."""
         host = headers.get("host")
         if host is not None and not self._known(host_name(host)):
-            raise PermissionDenied(f"host: {host_name(host)!r} is not this relay; add it to server.allowed_hosts in relay.toml")
+            raise PermissionDenied(
+                f"host: {host_name(host)!r} is not this relay; add it to server.allowed_hosts in relay.toml"
+            )
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != (host or "").lower():
             raise PermissionDenied("origin: requests from web pages are refused")
@@ -37,7 +39,8 @@ class Guard:
         kept = Headers((name, value) for name, value in headers if not self._is_token(name.lower(), value))
         if len(kept) == len(headers):
             raise AuthenticationFailed(
-                "the relay's token is missing or wrong; set ANTHROPIC_AUTH_TOKEN, or the header x-ccrelay-token, to server.token of relay.toml"
+                "the relay's token is missing or wrong; set ANTHROPIC_AUTH_TOKEN, or the header x-ccrelay-token, "
+                "to server.token of relay.toml"
             )
         return kept
 

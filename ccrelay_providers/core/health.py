@@ -1,6 +1,7 @@
-"""Which provider failed, and until when it rests. Passive: judged by real requests, never by a 4xx or a client's hang-up.
+"""Which provider failed, and until when it rests.
 
-One lock guards what is known of each provider. Nothing forgets by a timer: times are compared when somebody asks.
+Passive: judged by real requests, never by a 4xx or a client's hang-up. One lock guards what is known of each provider.
+Nothing forgets by a timer: times are compared when somebody asks.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ class Health:
             state = self._states.get(provider, State())
             rest = self._rest(error, state.failures)
             until = max(state.resting_until, self._clock() + rest)
-            self._states[provider] = replace(state, failures=state.failures + 1, resting_until=until, reason=error.message)
+            self._states[provider] = replace(
+                state, failures=state.failures + 1, resting_until=until, reason=error.message
+            )
 
     def _rest(self, error: RelayError, failures: int) -> float:
         if (wait := self.retry_after(error)) is not None:

@@ -79,7 +79,7 @@ class Log:
     def _status(self, entry: Entry) -> str:
         if entry.departed:
             return self._paint(_YELLOW, "left")
-        broken = entry.status >= 400 or entry.failures and entry.report.stop_reason is None
+        broken = entry.status >= 400 or (entry.failures and entry.report.stop_reason is None)
         return self._paint(_RED if broken else _YELLOW if entry.failures else _GREEN, str(entry.status))
 
     def _paint(self, colour: str, text: str) -> str:

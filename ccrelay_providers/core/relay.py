@@ -9,11 +9,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import chain
 
-from ..wire.errors import KeyRefused, Overloaded, RateLimited, RelayError, UpstreamDisconnected, UpstreamFailure, UpstreamTimeout
+from ..wire.errors import (
+    KeyRefused,
+    Overloaded,
+    RateLimited,
+    RelayError,
+    UpstreamDisconnected,
+    UpstreamFailure,
+    UpstreamTimeout,
+)
 from ..wire.http1 import Headers
 from ..wire.messages import MessagesRequest, dumps
 from ..wire.provider import LocalAnswer, Report, Target, UpstreamRequest, UpstreamResponse
@@ -68,8 +75,19 @@ class _LocalResponse:
         return b"".join(self.pieces())
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One request on its way through the candidates: what was asked, who waits for it, what the log will say."""
+
+    asked: MessagesRequest
+    downstream: Downstream
+    entry: Entry
+
+
 class Relay:
-    def __init__(self, config: Config, router: Router, health: Health, pool: ConnectionPool, heartbeat: Heartbeat) -> None:
+    def __init__(
+        self, config: Config, router: Router, health: Health, pool: ConnectionPool, heartbeat: Heartbeat
+    ) -> None:
         self._server, self._routing = config.server, config.routing
         self._router, self._health, self._pool, self._heartbeat = router, health, pool, heartbeat
         self._calibration = Calibration()
@@ -91,22 +109,21 @@ class Relay:
             downstream.expect_stream([("request-id", request.id)], patience, interval)
         with self._heartbeat.watching(downstream):
             try:
-                return self._first_that_answers(candidates, asked, downstream, entry)
+                return self._first_that_answers(candidates, Turn(asked, downstream, entry))
             except RelayError as error:
                 if not downstream.sent:
                     raise
                 downstream.write(in_band_error(error, request.id), last=True)
                 return None
 
-    def _first_that_answers(
-        self, candidates: list[Candidate], asked: MessagesRequest, downstream: Downstream, entry: Entry
-    ) -> Response | None:
+    def _first_that_answers(self, candidates: list[Candidate], turn: Turn) -> Response | None:
+        entry, downstream = turn.entry, turn.downstream
         failures: list[RelayError] = []
         for entry.attempts, candidate in enumerate(candidates, 1):
             entry.report = Report()
             try:
                 with self._router.running(candidate):
-                    return self._attempt(candidate, asked, downstream, entry)
+                    return self._attempt(candidate, turn)
             except RelayError as error:
                 if downstream.departed:
                     raise ClientDeparted from None
@@ -118,17 +135,23 @@ class Relay:
                 failures.append(error)
         raise most_useful(failures)
 
-    def _attempt(self, candidate: Candidate, asked: MessagesRequest, downstream: Downstream, entry: Entry) -> Response | None:
+    def _attempt(self, candidate: Candidate, turn: Turn) -> Response | None:
+        """Prepared anew for this candidate, before it waits in line: what it cannot take is known at once."""
+        asked, report = turn.asked, turn.entry.report
         target = candidate.target(self._calibration.factor(candidate.id))
-        prepared = candidate.module.prepare(asked, target, entry.report)
-        with self._gates[candidate.provider.name].passing(downstream) as entry.queued:
-            with self._opened(candidate, prepared, downstream) as response:
-                self._check(response, candidate, target, asked.stream)
-                if asked.stream:
-                    return self._stream(response, candidate, target, asked, downstream, entry)
-                body = candidate.module.message(response, asked, target, entry.report)
-                self._accept(candidate, asked, entry)
-        return Response(200, body, tuple(answer_headers(asked.id, candidate, entry)))
+        prepared = candidate.module.prepare(asked, target, report)
+        with ExitStack() as stack:
+            turn.entry.queued = stack.enter_context(self._gates[candidate.provider.name].passing(turn.downstream))
+            response = stack.enter_context(self._opened(candidate, prepared, turn.downstream))
+            self._check(response, candidate, target, asked.stream)
+            if asked.stream:
+                self._stream(candidate.module.stream(response, asked, target, report), candidate, turn)
+                body = None
+            else:
+                body = candidate.module.message(response, asked, target, report)
+                self._accept(candidate, turn)
+        self._learn(candidate, asked, report)
+        return None if body is None else Response(200, body, tuple(answer_headers(asked.id, candidate, turn.entry)))
 
     @contextmanager
     def _opened(
@@ -139,7 +162,9 @@ class Relay:
             yield _LocalResponse(prepared, downstream.pause)
             return
         origin = self._origins[candidate.provider.name]
-        with self._pool.exchange(origin, prepared, lambda connection: downstream.on_departure(connection.abort)) as response:
+        with self._pool.exchange(
+            origin, prepared, lambda connection: downstream.on_departure(connection.abort)
+        ) as response:
             try:
                 yield response
             finally:
@@ -151,33 +176,23 @@ class Relay:
         if response.status != 200 or (stream and media_type in NOT_A_STREAM):
             raise candidate.module.error(response.status, response.headers, response.read(), target)
 
-    def _stream(
-        self,
-        response: UpstreamResponse,
-        candidate: Candidate,
-        target: Target,
-        asked: MessagesRequest,
-        downstream: Downstream,
-        entry: Entry,
-    ) -> None:
-        report = entry.report
-        events = candidate.module.stream(response, asked, target, report)
-        with closing(events):  # type: ignore[type-var]  # a generator, as the contract's docstring says
-            first = next(events, None)
-            if first is None:
-                raise UpstreamDisconnected(f"{target.provider}: the stream was empty")
-            self._accept(candidate, asked, entry)
-            headers = answer_headers(asked.id, candidate, entry)
-            downstream.commit(headers, comment(headers))
-            for piece in chain((first,), events):
-                downstream.write(piece, last=report.ended)
-        self._learn(candidate, asked, report)
+    def _stream(self, events: Iterator[bytes], candidate: Candidate, turn: Turn) -> None:
+        first = next(events, None)
+        if first is None:
+            raise UpstreamDisconnected(f"{candidate.provider.name}: the stream was empty")
+        self._accept(candidate, turn)
+        headers = answer_headers(turn.asked.id, candidate, turn.entry)
+        turn.downstream.commit(headers, comment(headers))
+        report = turn.entry.report
+        turn.downstream.write(first, last=report.ended)
+        for piece in events:
+            turn.downstream.write(piece, last=report.ended)
 
-    def _accept(self, candidate: Candidate, asked: MessagesRequest, entry: Entry) -> None:
+    def _accept(self, candidate: Candidate, turn: Turn) -> None:
         """The candidate has answered: it is well, and the session stays with it."""
-        entry.answered_by, entry.status = candidate.id, 200
+        turn.entry.answered_by, turn.entry.status = candidate.id, 200
         self._health.succeeded(candidate.provider.name)
-        self._router.answered(candidate, asked.model, asked.session)
+        self._router.answered(candidate, turn.asked.model, turn.asked.session)
 
     def _learn(self, candidate: Candidate, asked: MessagesRequest, report: Report) -> None:
         if report.estimate is not None and report.prompt_tokens:

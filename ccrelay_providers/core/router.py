@@ -30,7 +30,7 @@ class Router:
         self._homes: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     def candidates(self, name: str, session: str | None) -> list[Candidate]:
-        """In the order to be tried. Who is resting comes last: asked only when nobody else can answer. Raises NotFound."""
+        """In the order to be tried. Who is resting is asked when nobody else can answer. Raises NotFound."""
         found, route = self._catalog.resolve(name)
         if len(found) > 1:
             strategy = (route.strategy if route else None) or self._routing.strategy

@@ -1,4 +1,4 @@
-"""The listening side: socket → Request → Endpoints → socket. A thread a connection, requests on it one after the other."""
+"""The listening side: socket → Request → Endpoints → socket. A thread a connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from socketserver import BaseRequestHandler
 from typing import Any
 
 from ..wire.errors import InvalidRequest, RelayError, RequestTimeout, RequestTooLarge, ServerBusy, error_body
-from ..wire.http1 import ChunkedDecoder, Headers, RequestHead, body_length, check_head_size, parse_request, path_and_query
+from ..wire.http1 import (
+    ChunkedDecoder,
+    Headers,
+    RequestHead,
+    body_length,
+    check_head_size,
+    parse_request,
+    path_and_query,
+)
 from .config import Server
 from .endpoints import Endpoints, normalised
 from .exchange import ClientDeparted, Downstream, Request, Response
@@ -62,7 +70,9 @@ class RelayServer(ThreadingHTTPServer):
                 self._open.add(request)
         if not room:
             with suppress(OSError, ClientDeparted):
-                busy = ServerBusy(f"the relay has {self.config.max_connections} connections open; raise server.max_connections")
+                busy = ServerBusy(
+                    f"the relay has {self.config.max_connections} connections open; raise server.max_connections"
+                )
                 Downstream(request, keep_alive=False).respond(refusal(busy))
         return room
 
@@ -143,7 +153,7 @@ class Connection(BaseRequestHandler):
         self._keep_alive = downstream.keep_alive
 
     def _linger(self) -> None:
-        """Reads a little of what the client still sends: closing at once would reset the answer away before it is read."""
+        """Reads some of what the client still sends: closing at once would reset the answer away before it is read."""
         with suppress(OSError):
             self.request.shutdown(socket.SHUT_WR)
             self.request.settimeout(1.0)
@@ -254,4 +264,3 @@ def refusal(error: RelayError) -> Response:
     """The answer to what never became a request."""
     request_id = new_request_id()
     return Response(error.status, error_body(error, request_id), (("request-id", request_id),))
-

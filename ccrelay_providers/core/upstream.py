@@ -1,8 +1,8 @@
 """Connections to the upstreams: the only module that opens sockets outwards.
 
-http.client opens a connection (TLS, proxies) and sends on it. What comes back is read here, as much as the socket has at
-a time: iterating http.client's response costs a system call and a handover of the interpreter lock a chunk, and takes a
-missing terminal chunk for a clean end and a short Content-Length for a whole body. Both are errors here.
+http.client opens a connection (TLS, proxies) and sends on it. What comes back is read here, as much as the socket has
+at a time: iterating http.client's response costs a system call and a handover of the interpreter lock a chunk, and takes
+a missing terminal chunk for a clean end and a short Content-Length for a whole body. Both are errors here.
 """
 
 from __future__ import annotations
@@ -81,9 +81,13 @@ class Connection:
         try:
             self._http.connect()
         except TimeoutError:
-            raise UpstreamTimeout(f"{name}: no connection to {place} within {self.origin.connect_timeout:g} s") from None
+            raise UpstreamTimeout(
+                f"{name}: no connection to {place} within {self.origin.connect_timeout:g} s"
+            ) from None
         except ssl.SSLCertVerificationError as error:
-            raise UpstreamFailure(f"{name}: the certificate of {place} is not trusted ({error.verify_message})") from None
+            raise UpstreamFailure(
+                f"{name}: the certificate of {place} is not trusted ({error.verify_message})"
+            ) from None
         except (OSError, HTTPException) as error:
             raise UpstreamFailure(f"{name}: cannot connect to {place} ({_reason(error)})") from None
         self._socket: socket.socket = self._http.sock
@@ -97,7 +101,7 @@ class Connection:
             self._patience = seconds
 
     def send(self, head: bytes, body: bytes) -> None:
-        """A small body in one write with its head. A peer that closes early may have answered: that is for read() to tell."""
+        """A small body in one write with its head. A peer that closes early may have answered: reading will tell."""
         with suppress(BrokenPipeError, ConnectionResetError):
             try:
                 if len(body) <= READ_SIZE:
@@ -233,7 +237,7 @@ class Incoming:
         return b"".join(parts)
 
     def drain(self, seconds: float) -> None:
-        """Reads the end of the framing, which often comes just behind the last event. Nobody waits for it but the pool."""
+        """Reads the end of the framing, which often comes just behind the last event; only the pool waits for it."""
         with suppress(UpstreamFailure):
             while not self.ended and self._connection.readable(seconds):
                 data = self._connection.receive()
@@ -242,7 +246,7 @@ class Incoming:
 
 
 class ConnectionPool:
-    """Connections that wait for the next request. One lock guards the idle ones; opening and closing happen outside it."""
+    """Connections that wait for the next request. One lock guards the idle ones; they open and close outside it."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._lock = threading.Lock()
@@ -253,7 +257,9 @@ class ConnectionPool:
         """Told when idle connections have to be closed: the heartbeat's `expect`."""
 
     @contextmanager
-    def exchange(self, origin: Origin, request: UpstreamRequest, watch: Callable[[Connection], object]) -> Iterator[Incoming]:
+    def exchange(
+        self, origin: Origin, request: UpstreamRequest, watch: Callable[[Connection], object]
+    ) -> Iterator[Incoming]:
         """Sends the request and gives the response, whose connection goes back to the pool if it was read to its end.
 
         watch: is told the connection as soon as there is one, so that it can be aborted.
@@ -271,7 +277,9 @@ class ConnectionPool:
         else:
             connection.close()
 
-    def _sent(self, origin: Origin, request: UpstreamRequest, watch: Callable[[Connection], object]) -> tuple[Connection, Incoming]:
+    def _sent(
+        self, origin: Origin, request: UpstreamRequest, watch: Callable[[Connection], object]
+    ) -> tuple[Connection, Incoming]:
         connection = self._take(origin)
         if connection is not None:
             watch(connection)
@@ -347,8 +355,12 @@ class _Proxies:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         lower = {name.lower(): value for name, value in environ.items() if name.lower().endswith("_proxy") and value}
-        self._by_scheme = {scheme: lower.get(f"{scheme}_proxy") or lower.get("all_proxy") for scheme in ("http", "https")}
-        self._bypassed = [part.strip().lstrip("*.").lower() for part in lower.get("no_proxy", "").split(",") if part.strip()]
+        self._by_scheme = {
+            scheme: lower.get(f"{scheme}_proxy") or lower.get("all_proxy") for scheme in ("http", "https")
+        }
+        self._bypassed = [
+            part.strip().lstrip("*.").lower() for part in lower.get("no_proxy", "").split(",") if part.strip()
+        ]
         self._bypass_all = lower.get("no_proxy", "").strip() == "*"
 
     def connection(self, origin: Origin, context: ssl.SSLContext | None) -> Connection:

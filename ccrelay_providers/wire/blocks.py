@@ -39,7 +39,9 @@ def image(block: Block, accepted: frozenset[str], dropped: Counter[str]) -> Bloc
     if source.get("type") == "base64" and media_type in accepted:
         return {"type": "image", "source": source}
     dropped["image"] += 1
-    return omission("image", media_type, "this model gets no image of this kind" if accepted else "this model cannot see images")
+    return omission(
+        "image", media_type, "this model gets no image of this kind" if accepted else "this model cannot see images"
+    )
 
 
 def document(block: Block, dropped: Counter[str]) -> Block:
@@ -52,7 +54,9 @@ def document(block: Block, dropped: Counter[str]) -> Block:
     if source.get("type") == "content":
         return text_block(f"{title}:\n\n{text_of(source.get('content'))}")
     dropped["document"] += 1
-    return omission(title, str(source.get("media_type") or source.get("type") or "unknown"), "this model cannot read it")
+    return omission(
+        title, str(source.get("media_type") or source.get("type") or "unknown"), "this model cannot read it"
+    )
 
 
 def search_result(block: Block) -> Block:

@@ -25,11 +25,11 @@ CERTAIN = 0.8
 """An estimate 20 % too high is possible: below that the upstream decides."""
 
 _LEVELS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
-_TAKEN = frozenset(
-    "model messages system tools tool_choice max_tokens stream temperature top_p top_k stop_sequences thinking "
-    "output_config output_format betas".split()
-)
-_WITHOUT_LOSS = frozenset({"metadata", "cache_control"})  # who asks, and a cache that Ollama keeps by itself
+_TAKEN = {
+    "model", "messages", "system", "tools", "tool_choice", "max_tokens", "stream", "temperature", "top_p", "top_k",
+    "stop_sequences", "thinking", "output_config", "output_format", "betas",
+}  # fmt: skip
+_WITHOUT_LOSS = {"metadata", "cache_control"}  # who asks, and a cache that Ollama keeps by itself
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}\Z")
 
 
@@ -46,7 +46,7 @@ def window(target: Target) -> int | None:
 def chat(body: Json, target: Target, report: Report) -> Json:
     """The body to send. Raises ContextOverflow if it surely does not fit."""
     if not body["messages"]:
-        raise InvalidRequest("messages: at least one message is required")  # Ollama would load the model, and say nothing
+        raise InvalidRequest("messages: at least one message is required")  # Ollama would only load the model
     plain = for_other(body, TYPE, IMAGES if target.model.vision is not False else frozenset(), report.dropped)
     tools, instruction = _tools(plain, target, report.dropped)
     plain = {**plain, "tools": tools, "system": [*plain["system"], *instruction]}
@@ -203,5 +203,6 @@ def _told(block: Block, names: dict[str, str]) -> list[Block]:
     if block["type"] == "tool_result":
         content, failed = block["content"], "Error: " if block.get("is_error") else ""
         images = [part for part in content if part["type"] == "image"] if isinstance(content, list) else []
-        return [text_block(f"[{names.get(block['tool_use_id'], 'the tool')} returned]\n\n{failed}{text_of(content)}"), *images]
+        name = names.get(block["tool_use_id"], "the tool")
+        return [text_block(f"[{name} returned]\n\n{failed}{text_of(content)}"), *images]
     return [block]

@@ -9,8 +9,15 @@ from typing import NamedTuple
 
 from .chat import window
 from .errors import (
-    ContextOverflow, KeyRefused, Overloaded, RateLimited, RelayError, UpstreamDisconnected, UpstreamFailure, UpstreamRefusal,
-)  # fmt: skip
+    ContextOverflow,
+    KeyRefused,
+    Overloaded,
+    RateLimited,
+    RelayError,
+    UpstreamDisconnected,
+    UpstreamFailure,
+    UpstreamRefusal,
+)
 from .http1 import Headers
 from .messages import Json, loads
 from .provider import Target
@@ -27,37 +34,33 @@ class _Known(NamedTuple):
     advice: str
 
 
-_refusal = UpstreamRefusal
-_failure = UpstreamFailure
-_FACT = "set {0} = false for it under providers.{{provider}}.models in relay.toml, or choose another model"
+_misconfigured = partial(UpstreamFailure, status=403, should_retry=False)
+_missing = partial(UpstreamRefusal, status=404)
+_too_big = partial(UpstreamFailure, should_retry=False)
+_FACT = "{{text}}; set {} = false for {{model}} in providers.{{provider}}.models, or choose another model"
 _KNOWN = (
-    _Known(0, "does not support thinking", _refusal, "{text}; " + _FACT.format("thinking")),
-    _Known(0, "does not support tools", _refusal, "{text}; " + _FACT.format("tools")),
-    _Known(0, "does not support image", _refusal, "{model}: {text}; " + _FACT.format("vision")),
-    _Known(0, "does not support chat", _refusal, "{text}: it is an embedding model; choose another model"),
-    _Known(401, "signin_url", KeyRefused, "{model} runs on ollama.com and this Ollama is not signed in; open {signin}"),
-    _Known(401, "", KeyRefused, "refused the relay's key ({text}); check providers.{provider}.api_key in relay.toml, or run: ollama signin"),
+    _Known(0, "does not support thinking", UpstreamRefusal, _FACT.format("thinking")),
+    _Known(0, "does not support tools", UpstreamRefusal, _FACT.format("tools")),
+    _Known(0, "does not support image", UpstreamRefusal, _FACT.format("vision")),
+    _Known(0, "does not support chat", UpstreamRefusal, "{text}: it is an embedding model; choose another model"),
+    _Known(401, "signin_url", KeyRefused, "{model} runs on ollama.com; to sign in, open {signin}"),
+    _Known(401, "", KeyRefused, "refused the relay's key ({text}); check providers.{provider}.api_key in relay.toml"),
     _Known(402, "", KeyRefused, "{text}"),
-    _Known(403, "cloud is disabled", partial(_failure, status=403, should_retry=False), "{text}; allow it in Ollama's settings"),
+    _Known(403, "cloud is disabled", _misconfigured, "{text}; allow it in Ollama's settings"),
     _Known(403, "subscription", KeyRefused, "{text}"),
-    _Known(403, "answered 403", partial(_failure, status=403, should_retry=False),
-           "refused the Host header; let base_url name it by localhost or an IP address, or start it with OLLAMA_HOST=0.0.0.0"),
-    _Known(404, "page not found", partial(_failure, status=404, should_retry=False),
-           "there is no /api/chat at base_url; is it the address of Ollama itself, and of a version since 0.1.14?"),
-    _Known(404, "not found", partial(_refusal, status=404), "model: {model} is not installed; run: ollama pull {model}"),
+    _Known(403, "answered 403", _misconfigured, "refused the Host header; name it by an address in base_url"),
+    _Known(404, "page not found", partial(_misconfigured, status=404), "has no /api/chat; is base_url right?"),
+    _Known(404, "not found", _missing, "model: {model} is not installed; run: ollama pull {model}"),
     _Known(429, "usage limit", partial(RateLimited, should_retry=False), "{text}"),
     _Known(429, "", RateLimited, "{text}"),
     _Known(499, "", UpstreamDisconnected, "{text}"),
     _Known(503, "", Overloaded, "{text}; OLLAMA_MAX_QUEUE sets how many may wait"),
-    _Known(0, "system memory", partial(_failure, should_retry=False),
-           "{text}; lower providers.{provider}.num_ctx in relay.toml, or choose a smaller model"),
-    _Known(0, "process has terminated", partial(_failure, should_retry=False),
-           "{text}; Ollama's log has the reason; a lower providers.{provider}.num_ctx needs less memory"),
-    _Known(0, "runner has unexpectedly stopped", _failure, "{text}"),
-    _Known(500, "no user query found", _refusal, "{text}"),
-    _Known(500, "system message must be at the beginning", _refusal, "{text}"),
-    _Known(502, "", _failure, "{text}; a cloud model needs a connection to ollama.com"),
-)  # fmt: skip
+    _Known(0, "system memory", _too_big, "{text}; lower providers.{provider}.num_ctx, or choose a smaller model"),
+    _Known(0, "process has terminated", _too_big, "{text}; a lower providers.{provider}.num_ctx needs less memory"),
+    _Known(500, "no user query found", UpstreamRefusal, "{text}"),
+    _Known(500, "system message must be at the beginning", UpstreamRefusal, "{text}"),
+    _Known(502, "", UpstreamFailure, "{text}; a cloud model needs a connection to ollama.com"),
+)
 _TOO_LONG = re.compile(r"\((\d+) tokens\) exceeds the available context size \((\d+) tokens\)")
 
 
@@ -67,19 +70,24 @@ def error(status: int, headers: Headers, body: bytes, target: Target) -> RelayEr
     text = str(fault.get("message") or f"answered {status}")[:500]
     if overflow := _overflow(fault, text, target):
         return overflow
-    if status < 400:
+    if status < 400 and "error" not in fault:
         return UpstreamDisconnected(f"{target.provider}: answered {status}, not with a chat; is base_url right?")
-    said = f"{text} signin_url" if fault.get("signin_url") else text
-    for known in _KNOWN:
-        if known.status in (0, status) and known.said in said:
-            fields = {"provider": target.provider, "model": target.model.id, "text": text, "signin": fault.get("signin_url")}
-            found = known.error(f"{target.provider}: {known.advice.format(**fields)}")
-            break
-    else:
-        found = (UpstreamRefusal if status < 500 else UpstreamFailure)(f"{target.provider}: {text}")
+    found = _known(status if status >= 400 else 500, fault, text, target)
     wait = headers.get("retry-after") or ""
     found.retry_after = float(wait) if wait.isascii() and wait.isdigit() else None
     return found
+
+
+def _known(status: int, fault: Json, text: str, target: Target) -> RelayError:
+    """The first row that fits."""
+    said = f"{text} signin_url" if fault.get("signin_url") else text
+    fields = {"provider": target.provider, "model": target.model.id, "text": text, "signin": fault.get("signin_url")}
+    for known in _KNOWN:
+        if known.status in (0, status) and known.said in said:
+            return known.error(f"{target.provider}: {known.advice.format(**fields)}")
+    if status < 500:
+        return UpstreamRefusal(f"{target.provider}: {text}", status=status)
+    return UpstreamFailure(f"{target.provider}: {text}")
 
 
 def _fault(body: bytes) -> Json:

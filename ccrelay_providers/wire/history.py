@@ -105,8 +105,7 @@ def _has_tool_result(message: Json) -> bool:
 
 def _without_clear_thinking(body: Json) -> None:
     management = body.get("context_management")
-    edits = management.get("edits") if isinstance(management, dict) else None
-    if not isinstance(edits, list):
+    if not isinstance(management, dict) or not isinstance(edits := management.get("edits"), list):
         return
     kept = [edit for edit in edits if not str(edit.get("type")).startswith("clear_thinking")]
     if kept:

@@ -14,7 +14,8 @@ from .errors import InvalidRequest, RelayError, RequestTooLarge, UpstreamDisconn
 MAX_HEAD = 65536  # the standard library's limit for one line; Claude Code's head has 1.5 KB
 MAX_HEADERS = 100  # http.client's _MAXHEADERS
 HOP_BY_HOP = frozenset(
-    "connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding upgrade".split()
+    "connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
+    "transfer-encoding upgrade".split()
 )
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _REQUEST_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/1\.([01])\Z")

@@ -81,6 +81,7 @@ class UpstreamResponse(Protocol):
     def headers(self) -> Headers: ...
     def pieces(self) -> Iterator[bytes]:
         """The body as it arrives, one item a read. Raises UpstreamDisconnected if it ends too early."""
+
     def read(self) -> bytes:
         """The whole body."""
 
@@ -106,7 +107,7 @@ class Report:
     """Of the upstream's response, for the client."""
 
     def usage(self, usage: Any) -> None:
-        """Takes over the counts of a Messages API `usage` object. They are cumulative; a zero never replaces a count."""
+        """Takes over the counts of a Messages API `usage` object. Cumulative; a zero never replaces a count."""
         if not isinstance(usage, dict):
             return
         for name, key in USAGE_FIELDS:
@@ -132,9 +133,12 @@ USAGE_FIELDS = (
 
 
 class Provider(Protocol):
-    """What a provider module offers. `LABEL` is its name for people."""
+    """What a provider module offers."""
 
     LABEL: str
+    """Its name for people."""
+    ABILITIES: dict[str, bool]
+    """vision, tools, thinking of a model of which nothing else is known; empty if only the upstream can tell."""
 
     def prepare(self, request: MessagesRequest, target: Target, report: Report) -> UpstreamRequest | LocalAnswer:
         """The request as this target takes it. What had to go is counted in `report.dropped`."""
@@ -144,9 +148,7 @@ class Provider(Protocol):
     ) -> Iterator[bytes]:
         """SSE for the client, one item a write. Yields nothing before the first content; raises RelayError."""
 
-    def message(
-        self, response: UpstreamResponse, request: MessagesRequest, target: Target, report: Report
-    ) -> bytes:
+    def message(self, response: UpstreamResponse, request: MessagesRequest, target: Target, report: Report) -> bytes:
         """The answer to a request with `stream: false`."""
 
     def error(self, status: int, headers: Headers, body: bytes, target: Target) -> RelayError:

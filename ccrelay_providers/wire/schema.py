@@ -1,4 +1,4 @@
-"""JSON schemas for Ollama, which knows few keywords: what it would drop is said in another way, so that the model sees it.
+"""JSON schemas for Ollama, which knows few keywords: what it would drop is said in another way, so the model sees it.
 
 Kept there, in the root: type, items, required, properties. In a property: anyOf, type, items, description, enum,
 properties, required (api/types.go). A property that is no object is refused.

@@ -16,7 +16,8 @@ PROMPT = r"(?m)^❯\s*$"
 ONBOARDING = (
     (r"Choose the text style", ("Enter",)),
     (r"Press Enter to continue", ("Enter",)),
-    (r"❯ No, exit\s+Yes, I trust this folder", ("Down", "Enter")),
+    (r"❯ No, exit\s+Yes, I trust this folder", ("Down",)),
+    (r"❯ Yes, I trust this folder", ("Enter",)),
 )
 
 
@@ -57,12 +58,28 @@ def environment(stage: Stage, **more: str) -> dict[str, str]:
     )
 
 
+def switch(terminal: Screen, model: str) -> None:
+    """Switches by `/model NAME`."""
+    terminal.type(f"/model {model}")
+    confirm_switch(terminal, re.escape(model))
+
+
 def pick(terminal: Screen, label: str) -> None:
-    """Chooses a row of the open /model picker by its label."""
-    text = terminal.wait(rf"\d+\. {label}")
-    wanted = int(re.findall(rf"(\d+)\. {label}", text)[0])
+    """Switches by a row of the /model picker."""
+    terminal.type("/model")
+    text = terminal.wait(rf"\d+\. +{label} ")
+    wanted = int(re.findall(rf"(\d+)\. +{label} ", text)[0])
     current = int(re.findall(r"❯ +(\d+)\. ", text)[0])
-    step = "Down" if wanted > current else "Up"
-    terminal.press(*[step] * abs(wanted - current))
-    terminal.wait(rf"❯ +{wanted}\. {label}")
+    terminal.press(*["Down" if wanted > current else "Up"] * abs(wanted - current))
+    terminal.wait(rf"❯ +{wanted}\. +{label} ")
     terminal.press("Enter")
+    confirm_switch(terminal, label)
+
+
+def confirm_switch(terminal: Screen, label: str) -> None:
+    """A conversation that has answers is asked whether it really wants to be read again by another model."""
+    done, question = f"Set model to .*{label}", "❯ 1. Yes, switch to"
+    text = terminal.wait(f"{done}|{question}")
+    if re.search(question, text):
+        terminal.press("Enter")
+        terminal.wait(done)

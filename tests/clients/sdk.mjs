@@ -30,7 +30,7 @@ async function refused(kind, status, promise) {
 const checks = {
   async create() {
     const message = await client.messages.create({ model, max_tokens: 100, messages: [says("say cherry")] });
-    assert.match(textOf(message), /cherry/);
+    assert.match(textOf(message), /say cherry|echo/);
     assert.equal(message.stop_reason, "end_turn");
     assert.equal(message.model, model);
     assert.ok(message.usage.input_tokens > 0 && message.usage.output_tokens > 0, JSON.stringify(message.usage));
@@ -42,7 +42,7 @@ const checks = {
     stream.on("text", (text) => pieces.push(text));
     const message = await stream.finalMessage();
     assert.equal(pieces.join(""), textOf(message));
-    assert.match(textOf(message), /cherry/);
+    assert.match(textOf(message), /say cherry|echo/);
     assert.equal(message.stop_reason, "end_turn");
     assert.ok(message.usage.output_tokens > 0, JSON.stringify(message.usage));
   },

@@ -169,6 +169,7 @@ def relay(built: Stage) -> Iterator[str]:
     """The relay as a user starts it; gives its address."""
     config = built.folder / "relay.toml"
     config.write_text(CONFIG.format(**{kind: upstream.url for kind, upstream in built.upstreams.items()}))
+    config.chmod(0o600)
     command = [sys.executable, "ccrelay.py", "--config", str(config), "--port", "0"]
     with open(built.log, "w", encoding="utf-8") as log:
         options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "text": True}
