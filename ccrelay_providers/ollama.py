@@ -256,7 +256,7 @@ def _capabilities(entry: Json, shown: Json) -> list[str] | None:
     if not shown:
         return None
     families = _object(entry, "details").get("families") or []
-    if any("bert" in str(family) for family in families):
+    if any("bert" in str(family) for family in families) or "embed" in str(entry.get("name")):
         return ["embedding"]
     sees = "projector_info" in shown or "clip" in families or "mllama" in families
     return ["completion", *["tools"] * (".Tools" in str(shown.get("template"))), *["vision"] * sees]

@@ -26,17 +26,14 @@ Failure = Callable[[bytes], RelayError]
 """What the bytes that came instead of an answer mean."""
 
 _TYPE = "zai"
-_FIELDS = frozenset({
-    "model", "messages", "system", "max_tokens", "metadata", "stop_sequences", "stream", "temperature", "top_p",
-    "top_k", "tools", "tool_choice", "thinking", "output_config",
-})  # fmt: skip
+_FIELDS = frozenset(
+    "model messages system max_tokens metadata stop_sequences stream temperature top_p top_k tools tool_choice "
+    "thinking output_config".split()
+)
 _IMAGES = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})  # all it takes: llxprt-code#3693
 _EFFORTS = {"low": "low", "medium": "high", "high": "high", "xhigh": "max", "max": "max"}
 _NOT_IN_SCHEMA = ("$schema", "$id", "$comment", "additionalProperties")  # at the root: a reported cause of code 1210
 _ONE_JSON = "Answer with one JSON value matching this schema, and nothing else: "
-
-
-# ---- the request ----
 
 
 def prepare(request: MessagesRequest, target: Target, report: Report) -> UpstreamRequest:
@@ -71,8 +68,7 @@ def _headers(request: MessagesRequest, target: Target, dropped: Counter[str]) ->
 
 def _body(body: Json, target: Target, dropped: Counter[str]) -> Json:
     """The body as the target's model takes it."""
-    images = _IMAGES if target.model.vision else frozenset[str]()
-    plain = history.for_other(body, _TYPE, images, dropped)
+    plain = history.for_other(body, _TYPE, _IMAGES if target.model.vision else frozenset(), dropped)
     dropped.update(key for key in body if key not in _FIELDS)
     result = {key: value for key, value in plain.items() if key in _FIELDS} | {"model": target.model.id}
     _tools(result, dropped)
@@ -140,9 +136,6 @@ def _max_tokens(body: Json, limit: int | None, dropped: Counter[str]) -> None:
         dropped["max_tokens"] += 1
 
 
-# ---- the answer ----
-
-
 def stream(response: UpstreamResponse, request: MessagesRequest, target: Target, report: Report) -> Iterator[bytes]:
     failure = _failure(response, request, target)
     repairs = _Repairs(request, target, report, failure)
@@ -159,7 +152,6 @@ def message(response: UpstreamResponse, request: MessagesRequest, target: Target
     report.usage(body.get("usage"))
     _Repairs(request, target, report, failure).whole(body)
     rename(body, request.model)
-    report.ended = True
     return dumps(body)
 
 
@@ -189,7 +181,7 @@ class _Repairs:
 
     def __init__(self, request: MessagesRequest, target: Target, report: Report, failure: Failure) -> None:
         self._request, self._target, self._report, self._failure = request, target, report, failure
-        self._unsigned: dict[Any, str] = {}  # index of an open thinking block → the signature it started with
+        self._unsigned: dict[int, str] = {}  # index of an open thinking block → the signature it started with
         self._tool_uses = 0
 
     def whole(self, body: Json) -> None:
@@ -202,15 +194,16 @@ class _Repairs:
 
     def event(self, kind: str, data: Json) -> bool | Json:
         """A `Repair`, see Passthrough."""
+        index = data["index"] if isinstance(data.get("index"), int) else -1
         match kind:
             case "message_start":
                 return self._usage(data["message"])
             case "content_block_start":
-                return self._start(data.get("index"), as_object(data.get("content_block")))
+                return self._start(index, as_object(data.get("content_block")))
             case "content_block_delta":
-                return self._sign(data.get("index"), as_object(data.get("delta")))
-            case "content_block_stop" if data.get("index") in self._unsigned:
-                return self._signature(data["index"])
+                return self._sign(index, as_object(data.get("delta")))
+            case "content_block_stop" if index in self._unsigned:
+                return self._signature(index)
             case "message_delta":
                 return self._stop_reason(as_object(data.get("delta")))
         if "code" in data and "msg" in data:  # the gateway's own envelope
@@ -218,7 +211,7 @@ class _Repairs:
         return False
 
     def _usage(self, message: Json) -> bool:
-        """Zeros at the start leave the client's context meter empty (zai-org/GLM-5#139)."""
+        """Zeros at the start leave the client's context meter empty: zai-org/GLM-5#139."""
         if self._report.prompt_tokens:
             return False
         self._report.input_tokens = None
@@ -226,7 +219,7 @@ class _Repairs:
         message["usage"] = {"output_tokens": 0, **as_object(message.get("usage")), "input_tokens": estimate}
         return True
 
-    def _start(self, index: Any, block: Json) -> bool:
+    def _start(self, index: int, block: Json) -> bool:
         if block.get("type") != "thinking":
             return self._block(block)
         self._unsigned[index] = str(block.get("signature") or "")
@@ -244,14 +237,14 @@ class _Repairs:
         given, block["id"] = block.get("id"), history.safe_id(str(block.get("id") or ""))
         return bool(block["id"] != given)
 
-    def _sign(self, index: Any, delta: Json) -> bool:
+    def _sign(self, index: int, delta: Json) -> bool:
         if delta.get("type") != "signature_delta":
             return False
         self._unsigned.pop(index, None)
         delta["signature"] = history.mark(_TYPE, str(delta.get("signature") or ""))
         return True
 
-    def _signature(self, index: Any) -> Json:
+    def _signature(self, index: int) -> Json:
         """A block that nobody signed could be anybody's. Claude Code forgets a signature that comes at the start."""
         delta = {"type": "signature_delta", "signature": history.mark(_TYPE, self._unsigned.pop(index))}
         return {"type": "content_block_delta", "index": index, "delta": delta}

@@ -94,7 +94,8 @@ class Heartbeat:
             self._wake_at = _NEVER
         for sleeper in sleepers:
             sleeper.beat(now)
-        earliest = min((max(sleeper.due(), now + _RETRY) for sleeper in sleepers), default=_NEVER)
+        dues = (sleeper.due() for sleeper in sleepers)
+        earliest = min((due if due > now else now + _RETRY for due in dues), default=_NEVER)
         with self._lock:  # a request that began meanwhile has told its own time through expect()
             self._wake_at = min(self._wake_at, earliest)
 

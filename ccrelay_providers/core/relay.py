@@ -185,6 +185,7 @@ class Relay:
         turn.downstream.commit(headers, comment(headers))
         report = turn.entry.report
         turn.downstream.write(first, last=report.ended)
+        self._heartbeat.expect(turn.downstream.due())  # the interval of pings may be shorter than the first patience
         for piece in events:
             turn.downstream.write(piece, last=report.ended)
 

@@ -126,8 +126,8 @@ class Passthrough:
         elif kind == "message_delta":
             self._committed = True
             self._report.usage(data.get("usage"))
-            delta = data.get("delta")
-            self._report.stop_reason = (isinstance(delta, dict) and delta.get("stop_reason")) or self._report.stop_reason
+            if isinstance(delta := data.get("delta"), dict):
+                self._report.stop_reason = delta.get("stop_reason") or self._report.stop_reason
         elif kind == "message_stop":
             self._committed = self._report.ended = True
         return False

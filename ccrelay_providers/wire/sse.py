@@ -33,14 +33,14 @@ def whole_events(pieces: Iterable[bytes]) -> Iterator[bytes]:
         if b"\r" in data:
             data = _line_feeds(data)
         end = data.rfind(b"\n\n") + 2
-        if end == len(data):
+        if end < 2:
+            rest = data
+        elif end == len(data):
             rest = b""
             yield data
-        elif end > 1:
+        else:
             rest = data[end:]
             yield data[:end]
-        else:
-            rest = data
     if rest.endswith(b"\n\r"):  # lines that end in CR alone, at the end of the stream
         yield rest[:-1] + b"\n"
 

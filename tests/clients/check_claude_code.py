@@ -148,17 +148,17 @@ def discovery(claude: ClaudeCode, stage: Stage) -> None:
         terminal.wait(r"● glm-5\.2 heard: say papaya")
         pick(terminal, "qwen3:8b")
         terminal.type("say guava")
-        terminal.wait(r"● qwen3:8b heard: say guava")
+        terminal.wait(r"● qwen3:8b heard: (.|\n)*say guava\n✻")
     expect("say papaya" in last_asked(stage.ollama), "Ollama did not see the turn before the switch")
 
 
 def model_by_name(claude: ClaudeCode, stage: Stage) -> None:
     with claude.interactive(stage) as terminal:
-        for model in (GLM, QWEN, "anthropic/claude-fable-5-2"):
-            switch(terminal, model)
+        for model, label in ((GLM, GLM), (QWEN, QWEN), ("anthropic/claude-fable-5-2", "Fable 5.2")):
+            switch(terminal, model, label)
             name = model.partition("/")[2]
             terminal.type(f"say kiwi to {name}")
-            terminal.wait(f"● {re.escape(name)} heard: say kiwi to {re.escape(name)}")
+            terminal.wait(rf"● {re.escape(name)} heard: (.|\n)*say kiwi to {re.escape(name)}\n✻")
         terminal.type("/model zai/glm-99")
         terminal.wait("'zai/glm-99' not found")
 
@@ -172,10 +172,12 @@ def tool_loop_on_screen(claude: ClaudeCode, stage: Stage) -> None:
 
 
 def errors_on_screen(claude: ClaudeCode, stage: Stage) -> None:
-    stage.anthropic.script(anthropic_error(400, "invalid_request_error", "bananas are out"), match="/v1/messages")
+    refusal = anthropic_error(400, "invalid_request_error", "bananas are out")
+    stage.anthropic.script(refusal, match="/v1/messages", repeat=True)
     with claude.interactive(stage) as terminal:
         terminal.type("hello")
         terminal.wait("API Error: 400 .*bananas are out")
+        stage.anthropic.reset()
         stage.anthropic.script(OVERLOADED, match="/v1/messages", repeat=True)
         terminal.type("hello again")
         terminal.wait("API Error: .*529 Overloaded", timeout=60)

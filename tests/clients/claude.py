@@ -12,12 +12,12 @@ from tests.clients.stage import TOKEN, Finished, Stage, expect, run
 
 PROMPT = r"(?m)^❯\s*$"
 
-# What a new home is asked at the first start, and the keys that answer it.
+# What a new home is asked at the first start, and the key that goes on from there.
 ONBOARDING = (
-    (r"Choose the text style", ("Enter",)),
-    (r"Press Enter to continue", ("Enter",)),
-    (r"❯ No, exit\s+Yes, I trust this folder", ("Down",)),
-    (r"❯ Yes, I trust this folder", ("Enter",)),
+    (r"Choose the text style", "Enter"),
+    (r"Press Enter to continue", "Enter"),
+    (r"❯ No, exit\s+Yes, I trust this folder", "Down"),
+    (r"No, exit\s+❯ Yes, I trust this folder", "Enter"),
 )
 
 
@@ -44,10 +44,7 @@ class ClaudeCode:
         """The client in a terminal, with model discovery, past its first questions."""
         env = environment(stage, CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY="1")
         with screen([self.program], env, stage.work, stage.folder / "tmux") as terminal:
-            for question, keys in ONBOARDING:
-                terminal.wait(question)
-                terminal.press(*keys)
-            terminal.wait(PROMPT)
+            go_on_to_prompt(terminal)
             yield terminal
 
 
@@ -58,20 +55,30 @@ def environment(stage: Stage, **more: str) -> dict[str, str]:
     )
 
 
-def switch(terminal: Screen, model: str) -> None:
-    """Switches by `/model NAME`."""
+def go_on_to_prompt(terminal: Screen) -> None:
+    """Answers the questions of a first start. A key that a screen was not ready for yet is pressed again."""
+    anything = "|".join([PROMPT, *(question for question, _ in ONBOARDING)])
+    while not re.search(PROMPT, text := terminal.wait(anything)):
+        for question, key in ONBOARDING:
+            if re.search(question, text):
+                terminal.press(key)
+                terminal.wait_change(text)
+
+
+def switch(terminal: Screen, model: str, label: str = "") -> None:
+    """Switches by `/model NAME`; the label is what the client calls a model that it knows."""
     terminal.type(f"/model {model}")
-    confirm_switch(terminal, re.escape(model))
+    confirm_switch(terminal, re.escape(label or model))
 
 
 def pick(terminal: Screen, label: str) -> None:
     """Switches by a row of the /model picker."""
     terminal.type("/model")
-    text = terminal.wait(rf"\d+\. +{label} ")
+    text = terminal.wait(rf"❯ +\d+\. (.|\n)*\d+\. +{label} ")
     wanted = int(re.findall(rf"(\d+)\. +{label} ", text)[0])
-    current = int(re.findall(r"❯ +(\d+)\. ", text)[0])
-    terminal.press(*["Down" if wanted > current else "Up"] * abs(wanted - current))
-    terminal.wait(rf"❯ +{wanted}\. +{label} ")
+    while (current := int(re.findall(r"❯ +(\d+)\. ", text)[0])) != wanted:
+        terminal.press("Down" if wanted > current else "Up")
+        text = terminal.wait_change(text)
     terminal.press("Enter")
     confirm_switch(terminal, label)
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.clients.stage import CheckError, expect, wait_for
@@ -44,6 +44,12 @@ class Screen:
             wait_for(lambda: re.search(pattern, self.text()), f"/{pattern}/ on the screen", timeout)
         except CheckError as error:
             raise CheckError(f"{error}; it shows:\n{self.text()}") from error
+        return self.text()
+
+    def wait_change(self, text: str, timeout: float = 5.0) -> str:
+        """Waits until something else is on the screen, or the time is up; gives the screen."""
+        with suppress(CheckError):
+            wait_for(lambda: self.text() != text, "another screen", timeout)
         return self.text()
 
     def end(self) -> None:
