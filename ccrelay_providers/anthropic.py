@@ -160,6 +160,10 @@ def passed_back(headers: Headers, own_credential: bool) -> tuple[tuple[str, str]
     )
 
 
+def window(target: Target) -> int | None:
+    return target.model.context
+
+
 def models(fetch: Callable[[UpstreamRequest], UpstreamResponse], target: Target) -> list[Model]:
     """Configured, not asked for: an unknown `claude-…` name goes to Anthropic in any case."""
     return []

@@ -154,5 +154,9 @@ def count_tokens(request: MessagesRequest, target: Target) -> UpstreamRequest | 
     return None
 
 
+def window(target: Target) -> int | None:
+    return target.model.context
+
+
 def models(fetch: Callable[[UpstreamRequest], UpstreamResponse], target: Target) -> list[Model]:
     return []

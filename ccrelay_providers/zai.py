@@ -17,7 +17,7 @@ from .wire.passthrough import Passthrough, rename
 from .wire.provider import Model, Report, Target, UpstreamRequest, UpstreamResponse
 from .wire.zai_codes import as_object, error, json_object
 
-__all__ = ["ABILITIES", "LABEL", "count_tokens", "error", "message", "models", "prepare", "stream"]
+__all__ = ["ABILITIES", "LABEL", "count_tokens", "error", "message", "models", "prepare", "stream", "window"]
 
 LABEL = "Z.AI"
 ABILITIES = {"vision": False, "tools": True, "thinking": True}
@@ -44,6 +44,10 @@ def prepare(request: MessagesRequest, target: Target, report: Report) -> Upstrea
 def count_tokens(request: MessagesRequest, target: Target) -> UpstreamRequest | None:
     """None: there is no counter that is known to work, so the relay estimates."""
     return None
+
+
+def window(target: Target) -> int | None:
+    return target.model.context
 
 
 def models(fetch: Callable[[UpstreamRequest], UpstreamResponse], target: Target) -> list[Model]:

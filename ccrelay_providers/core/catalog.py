@@ -56,8 +56,8 @@ class Candidate:
 
     @property
     def window(self) -> int | None:
-        """What the model takes as this provider runs it."""
-        return self.target().num_ctx if self.provider.num_ctx else self.model.context
+        """Tokens that fit, as this provider runs the model."""
+        return self.module.window(self.target())
 
 
 @dataclass(slots=True)

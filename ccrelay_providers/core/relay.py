@@ -150,7 +150,7 @@ class Relay:
             else:
                 body = candidate.module.message(response, asked, target, report)
                 self._accept(candidate, turn)
-        self._learn(candidate, asked, report)
+        self._learn(candidate, target, report)
         return None if body is None else Response(200, body, tuple(answer_headers(asked.id, candidate, turn.entry)))
 
     @contextmanager
@@ -195,9 +195,10 @@ class Relay:
         self._health.succeeded(candidate.provider.name)
         self._router.answered(candidate, turn.asked.model, turn.asked.session)
 
-    def _learn(self, candidate: Candidate, asked: MessagesRequest, report: Report) -> None:
+    def _learn(self, candidate: Candidate, target: Target, report: Report) -> None:
+        """The provider estimated what it sent, with the factor known until now."""
         if report.estimate is not None and report.prompt_tokens:
-            self._calibration.learn(candidate.id, asked.estimate, report.prompt_tokens)
+            self._calibration.learn(candidate.id, round(report.estimate / target.calibration), report.prompt_tokens)
 
     # ---- counting ----
 

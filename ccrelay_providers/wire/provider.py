@@ -157,5 +157,8 @@ class Provider(Protocol):
     def count_tokens(self, request: MessagesRequest, target: Target) -> UpstreamRequest | None:
         """The upstream's own counter, or None: the relay estimates."""
 
+    def window(self, target: Target) -> int | None:
+        """The tokens that fit, if that is known."""
+
     def models(self, fetch: Callable[[UpstreamRequest], UpstreamResponse], target: Target) -> list[Model]:
         """The models that are there now."""
