@@ -51,7 +51,7 @@ def _body(request: MessagesRequest, target: Target, report: Report) -> bytes:
         return request.with_model(target.model.id)
     dropped: Counter[str] = Counter()
     repaired = history.for_anthropic(request.body, dropped)
-    if repaired["messages"] == request.body["messages"]:
+    if repaired == request.body:
         return request.with_model(target.model.id)
     report.dropped.update(dropped)
     return dumps({**repaired, "model": target.model.id})
@@ -122,7 +122,7 @@ def fault_of(body: bytes) -> Json:
     return fault if isinstance(fault, dict) else {}
 
 
-def error(status: int, headers: Headers, body: bytes, target: Target) -> RelayError:
+def error(status: int, headers: Headers, body: bytes, target: Target, tokens: int = 0) -> RelayError:
     """Anthropic's own errors pass verbatim. Only a refusal of the relay's key is the relay's to explain."""
     fault = fault_of(body)
     text = str(fault.get("message") or f"answered {status}")

@@ -146,7 +146,7 @@ def message(response: UpstreamResponse, request: MessagesRequest, target: Target
     return dumps(fold(decode(stream(response, request, target, report))))
 
 
-def error(status: int, headers: Headers, body: bytes, target: Target) -> RelayError:
+def error(status: int, headers: Headers, body: bytes, target: Target, tokens: int = 0) -> RelayError:
     return anthropic.error(status, headers, body, target)
 
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from .wire import history, sse
-from .wire.chat import TYPE, chat, window
-from .wire.complaints import error as error  # part of the contract
 from .wire.errors import RelayError, UpstreamDisconnected
 from .wire.http1 import Headers
 from .wire.messages import Json, MessagesRequest, MessageWriter, dumps, fold, loads
+from .wire.ollama_chat import TYPE, chat
+from .wire.ollama_chat import window as window  # part of the contract
+from .wire.ollama_errors import error as error  # part of the contract
 from .wire.provider import Model, Report, Target, UpstreamRequest, UpstreamResponse
 
 LABEL = "Ollama"

@@ -1,7 +1,7 @@
 """Z.AI: the Anthropic wire, with its repairs.
 
 It signs thinking in its own way, counts only at the end, knows three levels of effort at most, and says what went wrong
-by a number (wire/zai_codes.py).
+by a number (wire/zai_errors.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .wire.errors import RelayError
 from .wire.messages import Json, MessagesRequest, dumps
 from .wire.passthrough import Passthrough, rename
 from .wire.provider import Model, Report, Target, UpstreamRequest, UpstreamResponse
-from .wire.zai_codes import as_object, error, json_object
+from .wire.zai_errors import as_object, error, json_object
 
 __all__ = ["ABILITIES", "LABEL", "count_tokens", "error", "message", "models", "prepare", "stream", "window"]
 

@@ -20,7 +20,11 @@ Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 20.0  # seconds for what should take milliseconds; a loaded machine is no failure
 
-CLIENT = {"content-type": "application/json", "anthropic-version": "2023-06-01", "authorization": "Bearer client-secret"}
+CLIENT = {
+    "content-type": "application/json",
+    "anthropic-version": "2023-06-01",
+    "authorization": "Bearer client-secret",
+}
 
 
 def turn(model: str, text: str = "hi", **fields: Any) -> Json:
@@ -167,7 +171,9 @@ class Stream:
     def __init__(self, relay: Relay, body: Json, headers: dict[str, str] | None = None) -> None:
         data = json.dumps(body).encode()
         lines = [f"{name}: {value}" for name, value in (CLIENT if headers is None else headers).items()]
-        head = "\r\n".join(["POST /v1/messages HTTP/1.1", f"host: {relay.host}", *lines, f"content-length: {len(data)}"])
+        head = "\r\n".join(
+            ["POST /v1/messages HTTP/1.1", f"host: {relay.host}", *lines, f"content-length: {len(data)}"]
+        )
         self.connection = relay.connect()
         self.connection.sendall(head.encode() + b"\r\n\r\n" + data)
         self._file = self.connection.makefile("rb")

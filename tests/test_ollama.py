@@ -13,7 +13,7 @@ from ccrelay_providers.wire.errors import RelayError, UpstreamDisconnected, Upst
 from ccrelay_providers.wire.http1 import Headers
 from ccrelay_providers.wire.messages import fold
 from ccrelay_providers.wire.provider import Model, Report, Target, UpstreamRequest
-from tests.test_chat import QWEN, request
+from tests.test_ollama_chat import QWEN, request
 
 Json = dict[str, Any]
 

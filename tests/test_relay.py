@@ -39,7 +39,11 @@ type = "echo"
 """
 UPSTREAMS = ("anthropic", "zai", "ollama")
 MODELS = ("claude-sonnet-5-5", "zai/glm-5.2", "ollama/qwen3:8b", "echo/echo")
-BASH = {"name": "Bash", "description": "runs", "input_schema": {"type": "object", "properties": {"command": {"type": "string"}}}}
+BASH = {
+    "name": "Bash",
+    "description": "runs",
+    "input_schema": {"type": "object", "properties": {"command": {"type": "string"}}},
+}
 
 
 class RelayTest(unittest.TestCase):
@@ -114,8 +118,14 @@ class TestAnswers(RelayTest):
                 calls = [block for block in message["content"] if block["type"] == "tool_use"]
                 self.assertEqual(message["stop_reason"], "tool_use")
                 self.assertEqual(len({call["id"] for call in calls}), 2)
-                results = [{"type": "tool_result", "tool_use_id": call["id"], "content": f"r{n}"} for n, call in enumerate(calls)]
-                ask["messages"] += [{"role": "assistant", "content": message["content"]}, {"role": "user", "content": results}]
+                results = [
+                    {"type": "tool_result", "tool_use_id": call["id"], "content": f"r{n}"}
+                    for n, call in enumerate(calls)
+                ]
+                ask["messages"] += [
+                    {"role": "assistant", "content": message["content"]},
+                    {"role": "user", "content": results},
+                ]
                 answer = self.relay.messages({**ask, "stream": True})
                 self.assertIn("read the result: r0 | r1", answer.text)
 
@@ -202,7 +212,11 @@ class TestIsolation(RelayTest):
         for model, upstream in (("zai/glm-5.2", self.zai), ("ollama/qwen3:8b", self.ollama)):
             with self.subTest(model):
                 self.assertEqual(self.relay.messages(turn(model), headers).status, 200)
-                [seen] = [request for request in upstream.requests() if request.method == "POST" and "show" not in request.path]
+                [seen] = [
+                    request
+                    for request in upstream.requests()
+                    if request.method == "POST" and "show" not in request.path
+                ]
                 self.assertNotIn("client-secret", repr(seen.headers))
                 self.assertIsNone(seen.header("anthropic-beta"))
         self.assertEqual(self.zai.requests()[0].header("authorization"), "Bearer zai-secret")
@@ -211,7 +225,11 @@ class TestIsolation(RelayTest):
         self.assertNotIn("zai-secret", self.relay.log)
 
     def test_what_is_dropped_is_said(self) -> None:
-        ask = turn("zai/glm-5.2", context_management={"edits": []}, tools=[{"type": "web_search_20250305", "name": "web_search"}])
+        ask = turn(
+            "zai/glm-5.2",
+            context_management={"edits": []},
+            tools=[{"type": "web_search_20250305", "name": "web_search"}],
+        )
         answer = self.relay.messages(ask, {**CLIENT, "anthropic-beta": "a,b"})
         self.assertEqual(answer.headers["x-ccrelay-dropped"], "beta=2, context_management=1, server_tool=1")
         self.relay.wait_for_log("dropped beta=2, context_management=1, server_tool=1")
@@ -360,7 +378,12 @@ class TestFailover(RelayTest):
         self.assertEqual(self.zai.requests()[-1].json["model"], "glm-5.2")
 
     def test_statuses_that_move_on(self) -> None:
-        for status, kind in ((429, "rate_limit_error"), (500, "api_error"), (503, "api_error"), (529, "overloaded_error")):
+        for status, kind in (
+            (429, "rate_limit_error"),
+            (500, "api_error"),
+            (503, "api_error"),
+            (529, "overloaded_error"),
+        ):
             with self.subTest(status):
                 self.anthropic.script(anthropic_error(status, kind, "no"), repeat=True)
                 self.assert_zai_answers()
@@ -421,7 +444,9 @@ class TestFailover(RelayTest):
 
     def test_an_unknown_claude_model_is_anthropics(self) -> None:
         answer = self.relay.messages(turn("claude-opus-9-9[1m]"))
-        self.assertEqual((answer.headers["x-ccrelay-provider"], answer.headers["x-ccrelay-model"]), ("anthropic", "claude-opus-9-9"))
+        self.assertEqual(
+            (answer.headers["x-ccrelay-provider"], answer.headers["x-ccrelay-model"]), ("anthropic", "claude-opus-9-9")
+        )
 
 
 class TestEarlyCommit(RelayTest):

@@ -127,6 +127,7 @@ class Relay:
             except RelayError as error:
                 if downstream.departed:
                     raise ClientDeparted from None
+                name_provider(error, candidate)
                 self._health.failed(candidate.provider.name, error)
                 entry.answered_by = candidate.id
                 entry.failures.append(error.message)
@@ -143,7 +144,7 @@ class Relay:
         with ExitStack() as stack:
             turn.entry.queued = stack.enter_context(self._gates[candidate.provider.name].passing(turn.downstream))
             response = stack.enter_context(self._opened(candidate, prepared, turn.downstream))
-            self._check(response, candidate, target, asked.stream)
+            self._check(response, candidate, target, asked)
             if asked.stream:
                 self._stream(candidate.module.stream(response, asked, target, report), candidate, turn)
                 body = None
@@ -171,10 +172,11 @@ class Relay:
                 downstream.on_departure(None)
 
     @staticmethod
-    def _check(response: UpstreamResponse, candidate: Candidate, target: Target, stream: bool) -> None:
+    def _check(response: UpstreamResponse, candidate: Candidate, target: Target, asked: MessagesRequest) -> None:
         media_type = (response.headers.get("content-type") or "").partition(";")[0].strip().lower()
-        if response.status != 200 or (stream and media_type in NOT_A_STREAM):
-            raise candidate.module.error(response.status, response.headers, response.read(), target)
+        if response.status != 200 or (asked.stream and media_type in NOT_A_STREAM):
+            tokens = round(asked.estimate * target.calibration)
+            raise candidate.module.error(response.status, response.headers, response.read(), target, tokens)
 
     def _stream(self, events: Iterator[bytes], candidate: Candidate, turn: Turn) -> None:
         first = next(events, None)
@@ -262,6 +264,12 @@ def comment(headers: list[tuple[str, str]]) -> bytes:
 def in_band_error(error: RelayError, request_id: str) -> bytes:
     fault = {"type": error.in_band_type, "message": error.message}
     return encode("error", dumps({"type": "error", "error": fault, "request_id": request_id}))
+
+
+def name_provider(error: RelayError, candidate: Candidate) -> None:
+    """What broke below the provider's own code does not know whose answer it was."""
+    if isinstance(error, UpstreamDisconnected) and not error.message.startswith(f"{candidate.provider.name}: "):
+        error.message = f"{candidate.provider.name}: {error.message}"
 
 
 def most_useful(failures: list[RelayError]) -> RelayError:

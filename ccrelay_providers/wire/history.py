@@ -22,6 +22,7 @@ _GOOD_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 _ID_NOT_ANTHROPICS = re.compile(rb'"tool_use_id"\s*:\s*"(?!(?:srv)?toolu_[a-zA-Z0-9_-]*")')
 _UNSIGNED = re.compile(rb'"signature"\s*:\s*(?:""|null)')
 _SIGNATURE = re.compile(rb'"signature"\s*:')
+_ENABLED = re.compile(rb'"thinking"\s*:\s*\{[^{}]*"type"\s*:\s*"enabled"')
 _THINKING = re.compile(rb'"type"\s*:\s*"thinking"')
 
 
@@ -49,6 +50,8 @@ def may_need_repair(raw: bytes) -> bool:
         return True
     if b'"thinking"' not in raw:
         return False
+    if _ENABLED.search(raw):  # a tool loop that began elsewhere may have no thinking at all
+        return True
     return bool(_UNSIGNED.search(raw)) or len(_THINKING.findall(raw)) > len(_SIGNATURE.findall(raw))
 
 
@@ -86,16 +89,27 @@ def _foreign_thinking(block: Json) -> bool:
 
 
 def _tool_loop_without_thinking(messages: list[Json]) -> bool:
-    """Whether the last assistant turn waits for tool results and does not start with thinking."""
+    """Whether the running tool loop starts with thinking neither in its first turn nor in its last.
+
+    Anthropic's own loops without interleaved thinking have it in the first only; they are left alone.
+    """
+    loop: list[Json] = []
     for message in reversed(messages):
-        if message["role"] == "assistant":
-            content = message["content"]
-            if isinstance(content, str) or not any(block["type"] == "tool_use" for block in content):
-                return False
-            return content[0]["type"] not in ("thinking", "redacted_thinking")
         if message["role"] == "user" and not _has_tool_result(message):
-            return False
-    return False
+            break
+        if message["role"] == "assistant":
+            loop.append(message)
+    return bool(loop) and _calls_tools(loop[0]) and not any(map(_starts_with_thinking, (loop[0], loop[-1])))
+
+
+def _calls_tools(message: Json) -> bool:
+    content = message["content"]
+    return isinstance(content, list) and any(block["type"] == "tool_use" for block in content)
+
+
+def _starts_with_thinking(message: Json) -> bool:
+    content = message["content"]
+    return isinstance(content, list) and content[:1] != [] and "thinking" in content[0]["type"]
 
 
 def _has_tool_result(message: Json) -> bool:
@@ -107,7 +121,9 @@ def _without_clear_thinking(body: Json) -> None:
     management = body.get("context_management")
     if not isinstance(management, dict) or not isinstance(edits := management.get("edits"), list):
         return
-    kept = [edit for edit in edits if not str(edit.get("type")).startswith("clear_thinking")]
+    kept = [
+        edit for edit in edits if not isinstance(edit, dict) or not str(edit.get("type")).startswith("clear_thinking")
+    ]
     if kept:
         body["context_management"] = {**management, "edits": kept}
     else:
@@ -161,7 +177,12 @@ def for_other(body: Json, provider_type: str, images: frozenset[str], dropped: C
     """
     translator = _Plain(provider_type, images, dropped)
     messages = _merged([translator.message(message) for message in body["messages"]])
-    return {**body, "system": _system(body.get("system")), "messages": _paired(messages), "tools": _tools(body, dropped)}
+    return {
+        **body,
+        "system": _system(body.get("system")),
+        "messages": _paired(messages),
+        "tools": _tools(body, dropped),
+    }
 
 
 def _system(system: Any) -> list[Json]:
@@ -201,7 +222,12 @@ class _Plain:
         if kind in ("thinking", "redacted_thinking"):
             return self._thinking(block)
         if kind == "tool_use":
-            call = {"type": "tool_use", "id": block.get("id"), "name": block.get("name"), "input": block.get("input") or {}}
+            call = {
+                "type": "tool_use",
+                "id": block.get("id"),
+                "name": block.get("name"),
+                "input": block.get("input") or {},
+            }
             return self._ids.rewrite(call)
         if kind == "tool_result":
             return self._ids.rewrite(self._tool_result(block))
@@ -232,7 +258,9 @@ class _Plain:
     def _tool_result(self, block: Json) -> Json:
         content = block.get("content") or ""
         if isinstance(content, list):
-            plain = [self._block(part) for part in content if isinstance(part, dict) and isinstance(part.get("type"), str)]
+            plain = [
+                self._block(part) for part in content if isinstance(part, dict) and isinstance(part.get("type"), str)
+            ]
             content = [part for part in plain if part is not None and (part["type"] != "text" or part["text"].strip())]
         result = {"type": "tool_result", "tool_use_id": block.get("tool_use_id"), "content": content or "(no output)"}
         return {**result, "is_error": True} if block.get("is_error") else result
@@ -297,7 +325,11 @@ def _references(messages: list[Json]) -> set[str]:
     names: set[str] = set()
     for message in messages:
         content = message["content"]
-        results = [block.get("content") for block in content if "result" in block["type"]] if isinstance(content, list) else []
+        results = (
+            [block.get("content") for block in content if "result" in block["type"]]
+            if isinstance(content, list)
+            else []
+        )
         for part in (part for result in results if isinstance(result, list) for part in result):
             if isinstance(part, dict) and part.get("type") == "tool_reference":
                 names.add(str(part.get("tool_name")))

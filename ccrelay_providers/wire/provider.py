@@ -151,8 +151,11 @@ class Provider(Protocol):
     def message(self, response: UpstreamResponse, request: MessagesRequest, target: Target, report: Report) -> bytes:
         """The answer to a request with `stream: false`."""
 
-    def error(self, status: int, headers: Headers, body: bytes, target: Target) -> RelayError:
-        """What a response that is not the wanted one means. Also for error events and error bodies at 200."""
+    def error(self, status: int, headers: Headers, body: bytes, target: Target, tokens: int = 0) -> RelayError:
+        """What a response that is not the wanted one means. Also for error events and error bodies at 200.
+
+        tokens: an estimate of the request, for an overflow whose numbers the upstream does not tell.
+        """
 
     def count_tokens(self, request: MessagesRequest, target: Target) -> UpstreamRequest | None:
         """The upstream's own counter, or None: the relay estimates."""

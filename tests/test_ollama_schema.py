@@ -5,7 +5,7 @@ from __future__ import annotations
 import unittest
 from typing import Any
 
-from ccrelay_providers.wire.schema import parameters
+from ccrelay_providers.wire.ollama_schema import parameters
 
 EMPTY: dict[str, Any] = {"type": "object", "properties": {}}
 

@@ -15,8 +15,8 @@ from .blocks import Block, text_block, text_of
 from .errors import ContextOverflow, InvalidRequest
 from .history import for_other
 from .messages import Json, dumps
+from .ollama_schema import parameters
 from .provider import Report, Target
-from .schema import parameters
 
 TYPE = "ollama"
 IMAGES = frozenset({"image/png", "image/jpeg", "image/webp"})

@@ -17,7 +17,7 @@ from ccrelay_providers.wire.errors import (
     UpstreamRefusal,
 )
 from ccrelay_providers.wire.http1 import Headers
-from tests.test_chat import QWEN
+from tests.test_ollama_chat import QWEN
 
 Json = dict[str, Any]
 

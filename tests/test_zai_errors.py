@@ -1,4 +1,4 @@
-"""ccrelay_providers/wire/zai_codes.py: what each code and each envelope means."""
+"""ccrelay_providers/wire/zai_errors.py: what each code and each envelope means."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from ccrelay_providers.wire import errors
 from ccrelay_providers.wire.http1 import Headers
 from ccrelay_providers.wire.provider import Model, Target
-from ccrelay_providers.wire.zai_codes import error
+from ccrelay_providers.wire.zai_errors import error
 
 TARGET = Target("glm", "zai", "https://api.z.ai/wrong", Model("glm-5.2", context=1000), api_key="secret-key")
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from .chat import window
 from .errors import (
     ContextOverflow,
     KeyRefused,
@@ -20,6 +19,7 @@ from .errors import (
 )
 from .http1 import Headers
 from .messages import Json, loads
+from .ollama_chat import window
 from .provider import Target
 
 _SMALLEST_WINDOW = 4096  # Ollama's own default on a machine without a large GPU
@@ -64,11 +64,11 @@ _KNOWN = (
 _TOO_LONG = re.compile(r"\((\d+) tokens\) exceeds the available context size \((\d+) tokens\)")
 
 
-def error(status: int, headers: Headers, body: bytes, target: Target) -> RelayError:
-    """What Ollama says, and what to do about it."""
+def error(status: int, headers: Headers, body: bytes, target: Target, tokens: int = 0) -> RelayError:
+    """What Ollama says, and what to do about it. tokens: an estimate of the request, for an overflow without numbers."""
     fault = _fault(body)
     text = str(fault.get("message") or f"answered {status}")[:500]
-    if overflow := _overflow(fault, text, target):
+    if overflow := _overflow(fault, text, target, tokens):
         return overflow
     if status < 400 and "error" not in fault:
         return UpstreamDisconnected(f"{target.provider}: answered {status}, not with a chat; is base_url right?")
@@ -103,7 +103,7 @@ def _fault(body: bytes) -> Json:
     return {**outer, **inner} if isinstance(inner, dict) else {**outer, "message": inner}
 
 
-def _overflow(fault: Json, text: str, target: Target) -> ContextOverflow | None:
+def _overflow(fault: Json, text: str, target: Target, tokens: int) -> ContextOverflow | None:
     """llama-server names both numbers; Ollama's own refusal names none, and the window is what was asked for."""
     sent, limit = fault.get("n_prompt_tokens"), fault.get("n_ctx")
     if isinstance(sent, int) and isinstance(limit, int):
@@ -111,5 +111,5 @@ def _overflow(fault: Json, text: str, target: Target) -> ContextOverflow | None:
     if match := _TOO_LONG.search(text):
         return ContextOverflow(int(match[1]), int(match[2]))
     if "prompt is longer than the context length" in text or "exceed_context_size" in text:
-        return ContextOverflow(0, window(target) or target.num_ctx or _SMALLEST_WINDOW)
+        return ContextOverflow(tokens, window(target) or target.num_ctx or _SMALLEST_WINDOW)
     return None
