@@ -1,4 +1,7 @@
-"""The providers: type name → module. A new one is a file, a row here, a folder of transcripts and a section in docs/providers.md."""
+"""The providers: type name → module.
+
+A new one is a file, a row here, a folder of transcripts, and a section in docs/providers.md.
+"""
 
 import ccrelay_providers.anthropic as anthropic
 import ccrelay_providers.echo as echo

@@ -58,7 +58,7 @@ def _body(request: MessagesRequest, target: Target, report: Report) -> bytes:
 
 
 def _headers(request: MessagesRequest, target: Target) -> tuple[tuple[str, str], ...]:
-    """The client's headers less what must not travel. Its credential goes to nobody else, nor beside a configured key."""
+    """The client's headers less what must not travel; its credential only if no key is configured."""
     left_out = request.headers.hop_by_hop() | _NOT_FORWARDED
     if target.api_key:
         left_out |= _CREDENTIALS

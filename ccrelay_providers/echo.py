@@ -33,6 +33,7 @@ ABILITIES = {"vision": False, "tools": True, "thinking": True}
 MAX_WORDS = 100_000
 MAX_SECONDS = 3600.0
 FAILURES = ("stream", "cut")
+_NUMBER = re.compile("[0-9]{1,6}")
 _DIRECTIVE = re.compile(r"^echo:(\w+)[ \t]*(.*)$", re.MULTILINE)
 
 
@@ -78,7 +79,7 @@ def _seconds(name: str, directives: dict[str, list[str]]) -> float:
 
 
 def _failing(failure: str, pieces: list[bytes | float], request: MessagesRequest) -> LocalAnswer:
-    if not failure.isdigit() or not 400 <= int(failure) <= 599:
+    if not _NUMBER.fullmatch(failure) or not 400 <= int(failure) <= 599:
         raise InvalidRequest(f"echo:fail: expected a status from 400 to 599, stream or cut, got {failure!r}")
     status = int(failure)
     error = RelayError("this failure was asked for", status=status, type=error_type(status))
@@ -101,7 +102,7 @@ def _words(request: MessagesRequest, target: Target, directives: dict[str, list[
     if "words" not in directives:
         return [word + " " for word in _sentence(request, target).split(" ")]
     count = directives["words"][-1]
-    if not count.isdigit() or not 0 < int(count) <= MAX_WORDS:
+    if not _NUMBER.fullmatch(count) or not 0 < int(count) <= MAX_WORDS:
         raise InvalidRequest(f"echo:words: expected a number from 1 to {MAX_WORDS}, got {count!r}")
     return [f"word{number} " for number in range(1, int(count) + 1)]
 

@@ -58,11 +58,28 @@ class RequestTests(unittest.TestCase):
         """The words look foreign, the conversation is Anthropic's: a loop whose last call has no thinking."""
         call = {"type": "tool_use", "id": "toolu_1", "name": "a", "input": {}}
         answer = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "ccrelay:zai:"}
-        turns = [{"role": "assistant", "content": [call]}, {"role": "user", "content": [answer]}]
-        body = {"model": "claude-opus-5-5", "max_tokens": 1, "messages": turns, "thinking": {"type": "enabled"}}
+        thought = {"type": "thinking", "thinking": "t", "signature": "own"}
+        second = [{**call, "id": "toolu_2"}]
+        turns = [
+            {"role": "assistant", "content": [thought, call]},
+            {"role": "user", "content": [answer]},
+            {"role": "assistant", "content": second},
+            {"role": "user", "content": [{**answer, "tool_use_id": "toolu_2"}]},
+        ]
+        body = {"model": "claude-opus-4-5", "max_tokens": 1, "messages": turns, "thinking": {"type": "enabled"}}
         raw, report = json.dumps(body).encode(), Report()
         self.assertIs(raw, anthropic.prepare(request(raw), target(), report).body)
         self.assertEqual("", report.dropped_header())
+
+    def test_a_tool_loop_that_began_without_thinking_goes_on_without(self) -> None:
+        call = {"type": "tool_use", "id": "toolu_1", "name": "a", "input": {}}
+        answer = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "x"}
+        turns = [{"role": "assistant", "content": [call]}, {"role": "user", "content": [answer]}]
+        body = {"model": "claude-opus-4-5", "max_tokens": 1, "messages": turns, "thinking": {"type": "enabled"}}
+        report = Report()
+        sent = json.loads(anthropic.prepare(request(json.dumps(body).encode()), target(), report).body)
+        self.assertNotIn("thinking", sent)
+        self.assertEqual("thinking_mode=1", report.dropped_header())
 
 
 class HeaderTests(unittest.TestCase):

@@ -160,7 +160,7 @@ def _position(ids: list[str], wanted: str, field: str) -> int:
 def _limit(value: str | None) -> int:
     if value is None:
         return sys.maxsize
-    if not (value.isascii() and value.isdigit()) or not 1 <= int(value) <= 1000:
+    if not re.fullmatch("[0-9]{1,4}", value) or not 1 <= int(value) <= 1000:
         raise InvalidRequest("limit: expected a number from 1 to 1000")
     return int(value)
 

@@ -68,9 +68,9 @@ class Log:
                 pass  # a closed terminal must not end the conversations that run through the relay
 
     def _text(self, entry: Entry) -> str:
-        name = entry.requested or f"{entry.method} {entry.path}"
+        name = _one_line(entry.requested or f"{entry.method} {entry.path}")
         if entry.answered_by and entry.answered_by != entry.requested:
-            name += f" → {entry.answered_by}"
+            name += f" → {_one_line(entry.answered_by)}"
         parts = [time.strftime("%H:%M:%S"), self._status(entry), name, _times(entry), _tokens(entry.report)]
         parts += [entry.report.stop_reason or "", *_remarks(entry)]
         line = "  ".join(part for part in parts if part)

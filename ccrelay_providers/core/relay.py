@@ -113,6 +113,7 @@ class Relay:
             except RelayError as error:
                 if not downstream.sent:
                     raise
+                entry.status = 200  # that is what the client saw, early
                 downstream.write(in_band_error(error, request.id), last=True)
                 return None
 

@@ -1,8 +1,8 @@
 """Connections to the upstreams: the only module that opens sockets outwards.
 
 http.client opens a connection (TLS, proxies) and sends on it. What comes back is read here, as much as the socket has
-at a time: iterating http.client's response costs a system call and a handover of the interpreter lock a chunk, and takes
-a missing terminal chunk for a clean end and a short Content-Length for a whole body. Both are errors here.
+at a time: iterating http.client's response costs a system call and a handover of the interpreter lock a chunk, and
+takes a missing terminal chunk for a clean end and a short Content-Length for a whole body. Both are errors here.
 """
 
 from __future__ import annotations
@@ -96,9 +96,13 @@ class Connection:
 
     def wait_for(self, seconds: float) -> None:
         """How long receive() waits from now on."""
-        if seconds != self._patience:
+        if seconds == self._patience:
+            return
+        if self.origin.tls:  # ssl repeats a read that the kernel gave up: only Python's own time-out ends it
+            self._socket.settimeout(seconds)
+        else:
             set_timeouts(self._socket, seconds, SEND_TIMEOUT)
-            self._patience = seconds
+        self._patience = seconds
 
     def send(self, head: bytes, body: bytes) -> None:
         """A small body in one write with its head. A peer that closes early may have answered: reading will tell."""

@@ -1,4 +1,4 @@
-"""Making one provider's conversation acceptable to another. Pure: the same conversation gives the same bytes, every time.
+"""Making one provider's conversation acceptable to another. Pure: the same conversation gives the same bytes.
 
 Provenance is in the signature of a thinking block. Anthropic's go through untouched. Any other provider's leaves the
 relay as `ccrelay:TYPE:SIGNATURE`, and on the way back the block goes, with its own signature, to providers of that type
@@ -278,7 +278,7 @@ def _merged(messages: list[Json]) -> list[Json]:
 
 
 def _paired(messages: list[Json]) -> list[Json]:
-    """Every call with its result right after it, before any text. A missing one is stated, one too many becomes text."""
+    """Every call with its result right after it, before any text. A missing one is stated, a stray one becomes text."""
     paired: list[Json] = []
     calls: list[str] = []
     for message in messages:

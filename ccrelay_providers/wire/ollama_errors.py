@@ -65,7 +65,7 @@ _TOO_LONG = re.compile(r"\((\d+) tokens\) exceeds the available context size \((
 
 
 def error(status: int, headers: Headers, body: bytes, target: Target, tokens: int = 0) -> RelayError:
-    """What Ollama says, and what to do about it. tokens: an estimate of the request, for an overflow without numbers."""
+    """What Ollama says, and what to do about it. tokens: an estimate, for an overflow without numbers."""
     fault = _fault(body)
     text = str(fault.get("message") or f"answered {status}")[:500]
     if overflow := _overflow(fault, text, target, tokens):
