@@ -100,12 +100,12 @@ def build(config: Config, log: Log) -> tuple[RelayServer | None, Catalog]:
     router = Router(config.routing, catalog, health.available)
     relay = Relay(config, router, health, pool, heartbeat)
     endpoints = Endpoints(relay, catalog, Guard(config.server), health, log)
-    return listen(config.server, endpoints), catalog
+    return listen(config.server, endpoints, heartbeat), catalog
 
 
-def listen(server: Server, endpoints: Endpoints) -> RelayServer | None:
+def listen(server: Server, endpoints: Endpoints, heartbeat: Heartbeat) -> RelayServer | None:
     try:
-        return RelayServer(server, endpoints)
+        return RelayServer(server, endpoints, heartbeat)
     except OSError as error:
         reason = error.strerror or str(error)
         print(

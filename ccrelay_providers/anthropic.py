@@ -148,7 +148,7 @@ def error(status: int, headers: Headers, body: bytes, target: Target, tokens: in
 
 
 def _seconds(value: str | None) -> float | None:
-    return float(value) if value and value.isdigit() else None
+    return float(value) if value and value.isascii() and value.isdigit() else None
 
 
 def passed_back(headers: Headers, own_credential: bool) -> tuple[tuple[str, str], ...]:

@@ -66,7 +66,7 @@ class RequestTests(unittest.TestCase):
             {"role": "assistant", "content": second},
             {"role": "user", "content": [{**answer, "tool_use_id": "toolu_2"}]},
         ]
-        body = {"model": "claude-opus-4-5", "max_tokens": 1, "messages": turns, "thinking": {"type": "enabled"}}
+        body = {"model": "claude-opus-5-5", "max_tokens": 1, "messages": turns, "thinking": {"type": "enabled"}}
         raw, report = json.dumps(body).encode(), Report()
         self.assertIs(raw, anthropic.prepare(request(raw), target(), report).body)
         self.assertEqual("", report.dropped_header())

@@ -16,10 +16,10 @@ from http import HTTPStatus
 
 from ..wire.http1 import LAST_CHUNK, Headers, chunk, render_head
 from ..wire.sse import PING
+from .sockets import send_now
 
 SERVER = ("server", "ccrelay")
 _NEVER = float("inf")
-_NO_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 
 
 class ClientDeparted(Exception):
@@ -187,6 +187,6 @@ class Downstream:
         if self._unsent:
             return
         with suppress(OSError):  # full buffer: no ping is missed; a dead client: its departure will be noticed
-            count = self.connection.send(data, _NO_WAIT)
+            count = send_now(self.connection, data)
             self.sent = True
             self._head, self._unsent = b"", data[count:]

@@ -41,6 +41,7 @@ class Log:
 
     def __init__(self, form: Literal["text", "json"], stream: TextIO | None = None, verbose: bool = False) -> None:
         self._stream = stream or sys.stderr
+        self._line_buffered = bool(getattr(self._stream, "line_buffering", False))
         self._json = form == "json"
         self._colour = not self._json and self._stream.isatty()
         self.verbose = verbose
@@ -63,7 +64,8 @@ class Log:
         with self._lock:
             try:
                 self._stream.write(line + "\n")
-                self._stream.flush()
+                if not self._line_buffered:
+                    self._stream.flush()
             except (OSError, ValueError):
                 pass  # a closed terminal must not end the conversations that run through the relay
 

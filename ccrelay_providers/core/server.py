@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import socket
 import threading
@@ -25,12 +26,15 @@ from ..wire.http1 import (
 from .config import Server
 from .endpoints import Endpoints, normalised
 from .exchange import ClientDeparted, Downstream, Request, Response
-from .upstream import set_timeouts
+from .heartbeat import Heartbeat
+from .sockets import set_timeouts
 
 KEEP_ALIVE = 600.0  # seconds a connection may wait for its next request: longer than clients keep one
 WRITE_TIMEOUT = 60.0  # seconds without room in the client's receive buffer
 BODY_PROGRESS = 30.0  # seconds within which some of a body must arrive
 READ_SIZE = 65536
+_PROCESS = secrets.token_hex(8)
+_requests = itertools.count(secrets.randbits(24))
 
 
 class RelayServer(ThreadingHTTPServer):
@@ -40,8 +44,8 @@ class RelayServer(ThreadingHTTPServer):
     request_queue_size = 1024  # the default, 5, refuses a burst of agents
     allow_reuse_address = True
 
-    def __init__(self, config: Server, endpoints: Endpoints) -> None:
-        self.config, self.endpoints = config, endpoints
+    def __init__(self, config: Server, endpoints: Endpoints, heartbeat: Heartbeat) -> None:
+        self.config, self.endpoints, self.heartbeat = config, endpoints, heartbeat
         self.max_body = int(config.max_body_mb * (1 << 20))
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -115,6 +119,10 @@ class Connection(BaseRequestHandler):
         self._keep_alive = True
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         set_timeouts(self.request, KEEP_ALIVE, WRITE_TIMEOUT)
+        self.server.heartbeat.opened(self.request)
+
+    def finish(self) -> None:
+        self.server.heartbeat.closing(self.request)
 
     def handle(self) -> None:
         with suppress(OSError, ClientDeparted):  # the client went away
@@ -257,7 +265,8 @@ def wants_more(head: RequestHead) -> bool:
 
 
 def new_request_id() -> str:
-    return "req_" + secrets.token_hex(12)
+    """Never the same again, here or in another process: a random part for the process, and a count."""
+    return f"req_{_PROCESS}{next(_requests):08x}"
 
 
 def refusal(error: RelayError) -> Response:

@@ -7,11 +7,8 @@ takes a missing terminal chunk for a clean end and a short Content-Length for a 
 
 from __future__ import annotations
 
-import os
-import select
 import socket
 import ssl
-import struct
 import threading
 import time
 import zlib
@@ -25,6 +22,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from ..wire.errors import UpstreamDisconnected, UpstreamFailure, UpstreamTimeout
 from ..wire.http1 import MAX_HEAD, Headers, ResponseHead, parse_response, render_head, response_decoder
 from ..wire.provider import UpstreamRequest
+from .sockets import peek, readable, set_timeouts
 
 READ_SIZE = 65536
 MAX_IDLE = 30.0  # seconds; beyond that servers and middle boxes have often closed (claude-code#89608)
@@ -59,14 +57,6 @@ class Origin:
         return prefix + (path.removeprefix("/v1") if prefix.endswith("/v1") and path.startswith("/v1/") else path)
 
 
-def set_timeouts(connection: socket.socket, receive: float, send: float) -> None:
-    """Limits kept by the kernel: a Python time-out would cost a poll() before every recv() and send()."""
-    for option, seconds in ((socket.SO_RCVTIMEO, receive), (socket.SO_SNDTIMEO, send)):
-        timeval = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
-        value = struct.pack("@L", int(seconds * 1000)) if os.name == "nt" else timeval
-        connection.setsockopt(socket.SOL_SOCKET, option, value)
-
-
 class Connection:
     """One connection. Used by one request at a time; `abort` may be called from another thread."""
 
@@ -90,8 +80,8 @@ class Connection:
             ) from None
         except (OSError, HTTPException) as error:
             raise UpstreamFailure(f"{name}: cannot connect to {place} ({_reason(error)})") from None
-        self._socket: socket.socket = self._http.sock
-        self._socket.settimeout(None)
+        self.socket: socket.socket = self._http.sock
+        self.socket.settimeout(None)
         self._patience = 0.0
 
     def wait_for(self, seconds: float) -> None:
@@ -99,9 +89,9 @@ class Connection:
         if seconds == self._patience:
             return
         if self.origin.tls:  # ssl repeats a read that the kernel gave up: only Python's own time-out ends it
-            self._socket.settimeout(seconds)
+            self.socket.settimeout(seconds)
         else:
-            set_timeouts(self._socket, seconds, SEND_TIMEOUT)
+            set_timeouts(self.socket, seconds, SEND_TIMEOUT)
         self._patience = seconds
 
     def send(self, head: bytes, body: bytes) -> None:
@@ -119,23 +109,16 @@ class Connection:
     def receive(self) -> bytes:
         """What the socket has, at most 64 KB; empty at its end."""
         try:
-            return self._socket.recv(READ_SIZE)
+            return self.socket.recv(READ_SIZE)
         except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
             raise UpstreamTimeout(f"{self.origin.name}: sent nothing for {self._patience:g} s") from None
         except OSError as error:
             raise UpstreamDisconnected(f"{self.origin.name}: the connection broke ({_reason(error)})") from None
 
-    def readable(self, seconds: float) -> bool:
-        if not hasattr(select, "poll"):
-            return bool(select.select([self._socket], [], [], seconds)[0])
-        poll = select.poll()  # select() refuses file numbers from 1024 on
-        poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
-
     def abort(self) -> None:
         """Ends a receive() that another thread waits in."""
         with suppress(OSError):
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._http.close()
@@ -243,7 +226,7 @@ class Incoming:
     def drain(self, seconds: float) -> None:
         """Reads the end of the framing, which often comes just behind the last event; only the pool waits for it."""
         with suppress(UpstreamFailure):
-            while not self.ended and self._connection.readable(seconds):
+            while not self.ended and readable(self._connection.socket, seconds):
                 data = self._connection.receive()
                 if not data or self._decoder.feed(data):
                     return
@@ -317,7 +300,7 @@ class ConnectionPool:
                 connection = idle.pop() if idle else None
             if connection is None:
                 return None
-            if time.monotonic() - connection.idle_since < MAX_IDLE and not connection.readable(0):
+            if time.monotonic() - connection.idle_since < MAX_IDLE and peek(connection.socket) is None:
                 connection.reused = True
                 return connection
             connection.close()

@@ -145,5 +145,6 @@ def error_body(error: RelayError, request_id: str) -> bytes:
         return error.body
     fault = {"type": error.type, "message": error.message}
     return json.dumps({"type": "error", "error": fault, "request_id": request_id}, ensure_ascii=False).encode(
-        "utf-8", "backslashreplace"  # a lone surrogate, escaped as JSON does it
+        "utf-8",
+        "backslashreplace",  # a lone surrogate, escaped as JSON does it
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 from .errors import InvalidRequest, RelayError, RequestTooLarge, UpstreamDisconnected
@@ -17,7 +18,7 @@ HOP_BY_HOP = frozenset(
     "connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
     "transfer-encoding upgrade".split()
 )
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_FIELDS = re.compile(r"[^\r\n]*(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*)*\Z")
 _REQUEST_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/1\.([01])\Z")
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: .*)?\Z")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -25,13 +26,17 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 
 
 class Headers(list[tuple[str, str]]):
-    """Header fields in order, their names in the case they came in. `get` asks by lower-case name."""
+    """Header fields in order, their names in the case they came in. `get` asks by lower-case name.
+
+    Complete before it is asked: the first question makes the index that answers all others.
+    """
+
+    @cached_property
+    def _first(self) -> dict[str, str]:
+        return {name.lower(): value for name, value in reversed(self)}
 
     def get(self, name: str, default: str | None = None) -> str | None:
-        for key, value in self:
-            if key.lower() == name:
-                return value
-        return default
+        return self._first.get(name, default)
 
     def all(self, name: str) -> list[str]:
         return [value for key, value in self if key.lower() == name]
@@ -75,16 +80,14 @@ def parse_response(head: bytes) -> ResponseHead:
 
 
 def _split(head: bytes, error: type[RelayError]) -> tuple[str, Headers]:
-    lines = head.decode("latin-1").split("\r\n")
-    if len(lines) > MAX_HEADERS + 1:
+    text = head.decode("latin-1")
+    if not _FIELDS.match(text):
+        raise error("a header field is malformed")
+    first, *lines = text.split("\r\n")
+    if len(lines) > MAX_HEADERS:
         raise error(f"more than {MAX_HEADERS} header fields")
-    headers = Headers()
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        if not colon or not _TOKEN.match(name) or _BAD_VALUE.search(value):
-            raise error("a header field is malformed")
-        headers.append((name, value.strip(" \t")))
-    return lines[0], headers
+    fields = (line.partition(":") for line in lines)
+    return first, Headers((name, value.strip(" \t")) for name, _, value in fields)
 
 
 def body_length(headers: Headers) -> int | None:
@@ -205,7 +208,7 @@ def response_decoder(head: ResponseHead, method: str) -> ChunkedDecoder | Length
     length = head.headers.get("content-length")
     if length is None:
         return LengthDecoder(None)
-    if not (length.isascii() and length.isdigit()):
+    if not (length.isascii() and length.isdigit()) or len(length) > 15:
         raise UpstreamDisconnected("content-length is not a number")
     return LengthDecoder(int(length))
 

@@ -58,7 +58,7 @@ def parse(event: bytes) -> ServerSentEvent:
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if field == "event":
-            name = value
+            name = value or "message"
         elif field == "data":
             data.append(value)
     return ServerSentEvent(name, "\n".join(data))

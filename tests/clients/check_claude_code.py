@@ -43,10 +43,12 @@ def checks(claude: ClaudeCode) -> Iterator[Check]:
         ("claude -p, overloaded upstream", overloaded),
         ("claude -p, refused relay key", refused_key),
         ("claude -p, unknown model", unknown_model),
+        ("claude -c, prompt too long is compacted", compacted),
         ("claude, discovery and the picker", discovery),
         ("claude, /model by name", model_by_name),
         ("claude, tool loop on the screen", tool_loop_on_screen),
         ("claude, errors on the screen", errors_on_screen),
+        ("claude, Esc stops the upstream", interrupted),
     ):
         yield name, partial(function, claude)
 
@@ -55,7 +57,8 @@ def checks(claude: ClaudeCode) -> Iterator[Check]:
 
 
 def first_turn(claude: ClaudeCode, model: str, stage: Stage) -> None:
-    answered(claude.print(stage, "say pineapple", "--model", model), "echo" if model == ECHO else "heard: say pineapple")
+    expected = "echo" if model == ECHO else "heard: say pineapple"
+    answered(claude.print(stage, "say pineapple", "--model", model), expected)
     if model != ECHO:
         expect("say pineapple" in last_asked(stage.upstream_of(model)), "the prompt did not reach the upstream")
         expect_asked_only(stage, model)
@@ -136,6 +139,16 @@ def unknown_model(claude: ClaudeCode, stage: Stage) -> None:
     expect(not asked(stage.zai), "an unknown model was asked for upstream")
 
 
+def compacted(claude: ClaudeCode, stage: Stage) -> None:
+    """A provider's own words for an overflow reach the client as those that make it compact and go on by itself."""
+    for prompt, flags in (("first apple", ()), ("second pear", ("-c",))):
+        answered(claude.print(stage, prompt, "--model", GLM, *flags), f"heard: {prompt}")
+    stage.zai.reset()
+    stage.zai.script(zai_error(400, "invalid_request_error", "1261", "Prompt too long"), match="/api/anthropic")
+    answered(claude.print(stage, "third plum", "-c", "--model", GLM), "heard: (.|\n)*third plum")
+    expect(len(asked(stage.zai)) >= 3, f"{len(asked(stage.zai))} requests cannot be overflow, summary and answer")
+
+
 # --- the interactive client
 
 
@@ -184,6 +197,17 @@ def errors_on_screen(claude: ClaudeCode, stage: Stage) -> None:
         stage.anthropic.reset()
         terminal.type("and again")
         terminal.wait("heard: and again")
+
+
+def interrupted(claude: ClaudeCode, stage: Stage) -> None:
+    with claude.interactive(stage) as terminal:
+        switch(terminal, QWEN)
+        stage.ollama.script({"default": True, "gap": 0.05}, match="/api/chat", repeat=True)
+        terminal.type("please USELONG=1000")
+        terminal.wait("word0 word1 word2")
+        terminal.press("Escape")
+        stage.ollama.wait_for_closed()
+        terminal.wait("Interrupted")
 
 
 # --- what is expected

@@ -9,7 +9,7 @@ import anthropic
 from anthropic import Anthropic
 from anthropic.types import ContentBlock, MessageParam, TextBlock, ToolParam, ToolUseBlock
 
-from tests.clients.stage import CLAUDE, ECHO, GLM, QWEN, TOKEN, Stage, asked, expect, expect_discretion
+from tests.clients.stage import CLAUDE, ECHO, GLM, QWEN, TOKEN, Stage, expect, expect_discretion
 from tests.upstreams import anthropic_error, zai_error
 
 Check = tuple[str, Callable[[Stage], None]]
@@ -168,7 +168,8 @@ def refused(kind: type[anthropic.APIStatusError], status: int, call: Callable[[]
     try:
         answer = call()
     except anthropic.APIStatusError as error:
-        expect(isinstance(error, kind) and error.status_code == status, f"{type(error).__name__} {error.status_code}: {error}")
+        as_expected = isinstance(error, kind) and error.status_code == status
+        expect(as_expected, f"{type(error).__name__} {error.status_code}: {error}")
         return error
     expect(False, f"no {kind.__name__}, but {answer}")
     raise AssertionError

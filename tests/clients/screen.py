@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -53,7 +55,9 @@ class Screen:
         return self.text()
 
     def end(self) -> None:
-        """Ends the terminal and the program in it."""
+        """Ends the program at once, so that it writes nothing more, and the terminal."""
+        with suppress(CheckError, ProcessLookupError, PermissionError):
+            os.killpg(int(self._tmux("list-panes", "-F", "#{pane_pid}")), signal.SIGKILL)
         subprocess.run([*self._command, "kill-server"], capture_output=True, timeout=10)
 
     def start(self, command: Sequence[str], env: dict[str, str], cwd: Path) -> None:
