@@ -21,7 +21,7 @@ from .wire.errors import (
 from .wire.http1 import Headers
 from .wire.messages import Json, MessagesRequest, dumps, loads
 from .wire.passthrough import Passthrough, rename
-from .wire.provider import Model, Report, Target, UpstreamRequest, UpstreamResponse
+from .wire.provider import WHOLE_ANSWER, Model, Report, Target, UpstreamRequest, UpstreamResponse
 
 LABEL = "Anthropic"
 ABILITIES = {"vision": True, "tools": True, "thinking": True}
@@ -38,12 +38,13 @@ _PASSED_BACK = frozenset({"request-id", "retry-after", "x-should-retry", "anthro
 
 def prepare(request: MessagesRequest, target: Target, report: Report) -> UpstreamRequest:
     path = "/v1/messages" + (f"?{request.query}" if request.query else "")
-    return UpstreamRequest("POST", path, _headers(request, target), _body(request, target, report))
+    patience = None if request.stream else WHOLE_ANSWER
+    return UpstreamRequest("POST", path, _headers(request, target), _body(request, target, report), patience)
 
 
 def count_tokens(request: MessagesRequest, target: Target) -> UpstreamRequest | None:
     path = "/v1/messages/count_tokens" + (f"?{request.query}" if request.query else "")
-    return UpstreamRequest("POST", path, _headers(request, target), _body(request, target, Report()), deadline=30)
+    return UpstreamRequest("POST", path, _headers(request, target), _body(request, target, Report()), patience=30)
 
 
 def _body(request: MessagesRequest, target: Target, report: Report) -> bytes:

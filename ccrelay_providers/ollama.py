@@ -213,7 +213,7 @@ def _count(event: Json, key: str) -> int | None:
 
 def models(fetch: Fetch, target: Target) -> list[Model]:
     """All that can chat. A model that cannot be shown is listed, with unknown facts."""
-    listing = _asked(fetch, UpstreamRequest("GET", "/api/tags", _headers(target), deadline=_LISTING), target)
+    listing = _asked(fetch, UpstreamRequest("GET", "/api/tags", _headers(target), patience=_LISTING), target)
     entries = listing["models"] if isinstance(listing.get("models"), list) else []
     found = [_model(entry, fetch, target) for entry in entries if isinstance(entry, dict)]
     return [model for model in found if model is not None]
@@ -237,7 +237,7 @@ def _asked(fetch: Fetch, request: UpstreamRequest, target: Target) -> Json:
 def _model(entry: Json, fetch: Fetch, target: Target) -> Model | None:
     """None for what cannot chat: embeddings, images."""
     name = str(entry.get("model") or entry.get("name"))
-    request = UpstreamRequest("POST", "/api/show", _headers(target), dumps({"model": name}), deadline=_LISTING)
+    request = UpstreamRequest("POST", "/api/show", _headers(target), dumps({"model": name}), patience=_LISTING)
     try:
         shown = _asked(fetch, request, replace(target, model=Model(name)))
     except RelayError:

@@ -14,7 +14,7 @@ from .wire import blocks, history
 from .wire.errors import RelayError
 from .wire.messages import Json, MessagesRequest, dumps
 from .wire.passthrough import Passthrough, rename
-from .wire.provider import Model, Report, Target, UpstreamRequest, UpstreamResponse
+from .wire.provider import WHOLE_ANSWER, Model, Report, Target, UpstreamRequest, UpstreamResponse
 from .wire.zai_errors import as_object, error, json_object
 
 __all__ = ["ABILITIES", "LABEL", "count_tokens", "error", "message", "models", "prepare", "stream", "window"]
@@ -38,7 +38,8 @@ _ONE_JSON = "Answer with one JSON value matching this schema, and nothing else: 
 
 def prepare(request: MessagesRequest, target: Target, report: Report) -> UpstreamRequest:
     body = dumps(_body(request.body, target, report.dropped))
-    return UpstreamRequest("POST", "/v1/messages", _headers(request, target, report.dropped), body)
+    patience = None if request.stream else WHOLE_ANSWER
+    return UpstreamRequest("POST", "/v1/messages", _headers(request, target, report.dropped), body, patience)
 
 
 def count_tokens(request: MessagesRequest, target: Target) -> UpstreamRequest | None:

@@ -46,7 +46,7 @@ class FakeOllama:
         if self.down:
             raise UpstreamFailure("ollama: cannot connect to 127.0.0.1:11434 (connection refused)")
         models = [{"name": "qwen3:8b", "model": "qwen3:8b", "details": {}}]
-        body = {"models": models} if request.path == "/api/tags" else {"capabilities": ["tools"], "model_info": {}}
+        body = {"models": models} if request.path == "/api/tags" else {"capabilities": ["completion", "tools"], "model_info": {}}
         return Answer(200, Headers(), json.dumps(body).encode())
 
 
@@ -88,7 +88,7 @@ class TestResolving(unittest.TestCase):
                 self.catalog.resolve(name)
 
     def test_nothing_near_nothing_said(self) -> None:
-        for name in ("xyzzy", "", "/", "zai/", "anthropic-relay/", "a" * 100_000):
+        for name in ("xyzzy", "", "/", "anthropic-relay/", "a" * 100_000):
             with self.assertRaises(NotFound) as caught:
                 self.catalog.resolve(name)
             self.assertEqual(caught.exception.message, f"model: {name}")

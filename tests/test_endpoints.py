@@ -7,7 +7,7 @@ from typing import Any
 
 from ccrelay_providers.core.catalog import Candidate
 from ccrelay_providers.core.config import Provider
-from ccrelay_providers.core.endpoints import describe, description, normalised, page, window_words
+from ccrelay_providers.core.endpoints import describe, description, normalised, page, picker_ids, window_words
 from ccrelay_providers.wire.errors import InvalidRequest
 from ccrelay_providers.wire.provider import Model
 
@@ -77,8 +77,8 @@ class TestPages(unittest.TestCase):
 
 
 class TestDescriptions(unittest.TestCase):
-    def described(self, model: Model, picker: bool = False, provider: Provider = ZAI) -> dict[str, Any]:
-        return describe(Candidate(provider, model), picker)
+    def described(self, model: Model, provider: Provider = ZAI) -> dict[str, Any]:
+        return describe(Candidate(provider, model))
 
     def test_a_model_in_anthropics_shape(self) -> None:
         model = self.described(GLM)
@@ -89,10 +89,16 @@ class TestDescriptions(unittest.TestCase):
         self.assertEqual(model["capabilities"]["image_input"], {"supported": False})
 
     def test_the_picker_gets_an_id_that_it_keeps(self) -> None:
-        self.assertEqual(self.described(GLM, picker=True)["id"], "anthropic-relay/zai/glm-5.2")
-        own = Provider("anthropic", "anthropic")
-        self.assertEqual(self.described(Model("x"), True, own)["id"], "anthropic/x")
-        self.assertEqual(self.described(Model("Claude-clone"), True)["id"], "zai/Claude-clone")
+        own, second = Provider("anthropic", "anthropic"), Provider("work", "anthropic")
+        offered = [
+            (own, Model("claude-opus-5-5"), "claude-opus-5-5"),
+            (own, Model("x"), "anthropic/x"),
+            (second, Model("claude-opus-5-5"), "work/claude-opus-5-5"),
+            (ZAI, GLM, "anthropic-relay/zai/glm-5.2"),
+            (ZAI, Model("Claude-clone"), "zai/Claude-clone"),
+        ]
+        ids = picker_ids([Candidate(provider, model) for provider, model, _ in offered])
+        self.assertEqual(ids, [wanted for *_, wanted in offered])
 
     def test_what_is_not_known_is_not_said_and_a_name_never_null(self) -> None:
         model = self.described(Model("x"))

@@ -7,7 +7,14 @@ import re
 import unittest
 
 from ccrelay_providers.wire import errors
-from ccrelay_providers.wire.errors import ContextOverflow, KeyRefused, RelayError, UpstreamFailure, error_body, error_type
+from ccrelay_providers.wire.errors import (
+    ContextOverflow,
+    KeyRefused,
+    RelayError,
+    UpstreamFailure,
+    error_body,
+    error_type,
+)
 
 
 def all_kinds(root: type[RelayError] = RelayError) -> list[type[RelayError]]:

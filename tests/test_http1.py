@@ -65,14 +65,23 @@ class AgainstTheStandardLibrary(unittest.TestCase):
         rng = random.Random(1)
         for _ in range(ROUNDS):
             raw = any_headers(rng)
-            expected = [(name, value.strip(" \t")) for name, value in http.client.parse_headers(io.BytesIO(raw + b"\r\n")).items()]
+            expected = [
+                (name, value.strip(" \t"))
+                for name, value in http.client.parse_headers(io.BytesIO(raw + b"\r\n")).items()
+            ]
             head = b"HTTP/1.1 200 OK\r\n" + raw
             self.assertEqual(expected, http1.parse_response(head.removesuffix(b"\r\n")).headers)
             head = b"GET / HTTP/1.1\r\n" + raw
             self.assertEqual(expected, http1.parse_request(head.removesuffix(b"\r\n")).headers)
 
     def test_status_lines(self) -> None:
-        for line in (b"HTTP/1.1 200 OK", b"HTTP/1.0 404 Not Found", b"HTTP/1.1 529 ", b"HTTP/1.1 503", b"HTTP/1.1 200 \xe9"):
+        for line in (
+            b"HTTP/1.1 200 OK",
+            b"HTTP/1.0 404 Not Found",
+            b"HTTP/1.1 529 ",
+            b"HTTP/1.1 503",
+            b"HTTP/1.1 200 \xe9",
+        ):
             expected = standard(line + b"\r\n\r\n")
             head = http1.parse_response(line)
             self.assertEqual((expected.status, expected.version - 10), (head.status, head.version))
@@ -119,8 +128,10 @@ class ChunkTests(unittest.TestCase):
 
     def test_broken_framing_is_refused_at_every_split(self) -> None:
         for raw in (
-            b"3\nabc\r\n", b"3\r\nabcd\r\n", b"3\r\nabc\n", b"3\r\nabcX\n", b"-3\r\nabc\r\n", b"0x3\r\nabc\r\n", b"+3\r\nabc\r\n",
-            b" 3\r\nabc\r\n", b"\r\n", b"zz\r\n", b"3;a\rb\r\nabc\r\n", b"1_0\r\n", b"f" * 16 + b"\r\n", b"3;" + b"a" * 4096 + b"\r\n",
+            b"3\nabc\r\n", b"3\r\nabcd\r\n", b"3\r\nabc\n", b"3\r\nabcX\n", b"-3\r\nabc\r\n", b"0x3\r\nabc\r\n",
+            b"+3\r\nabc\r\n",
+            b" 3\r\nabc\r\n", b"\r\n", b"zz\r\n", b"3;a\rb\r\nabc\r\n", b"1_0\r\n", b"f" * 16 + b"\r\n",
+            b"3;" + b"a" * 4096 + b"\r\n",
             b"0\r\nx: y\n\r\n", "٣".encode() + b"\r\nabc\r\n",
         ):  # fmt: skip
             for pieces in ([raw], [bytes([byte]) for byte in raw]):
@@ -150,10 +161,14 @@ class RequestTests(unittest.TestCase):
 
     def test_what_is_ambiguous_is_refused(self) -> None:
         for head in (
-            b"GET / HTTP/1.1\r\nA : b", b"GET / HTTP/1.1\r\n A: b", b"GET / HTTP/1.1\r\nA: b\r\n c", b"GET / HTTP/1.1\r\nA",
-            b"GET / HTTP/1.1\r\n: b", b"GET / HTTP/1.1\r\nA: b\nC: d", b"GET / HTTP/1.1\r\nA: b\rC: d", b"GET / HTTP/1.1\r\nA: \0",
-            b"GET  / HTTP/1.1", b"GET / HTTP/1.1 ", b"GET / HTTP/2.0", b"GET / HTTP/1.10", b"GET /", b"", b"GET /a b HTTP/1.1",
-            b"G(T / HTTP/1.1", b"GET /\xe9 HTTP/1.1", b"GET / HTTP/1.1\n", b"GET / HTTP/1.1\r\n\xe9: b", b"GET\t/\tHTTP/1.1",
+            b"GET / HTTP/1.1\r\nA : b", b"GET / HTTP/1.1\r\n A: b", b"GET / HTTP/1.1\r\nA: b\r\n c",
+            b"GET / HTTP/1.1\r\nA",
+            b"GET / HTTP/1.1\r\n: b", b"GET / HTTP/1.1\r\nA: b\nC: d", b"GET / HTTP/1.1\r\nA: b\rC: d",
+            b"GET / HTTP/1.1\r\nA: \0",
+            b"GET  / HTTP/1.1", b"GET / HTTP/1.1 ", b"GET / HTTP/2.0", b"GET / HTTP/1.10", b"GET /", b"",
+            b"GET /a b HTTP/1.1",
+            b"G(T / HTTP/1.1", b"GET /\xe9 HTTP/1.1", b"GET / HTTP/1.1\n", b"GET / HTTP/1.1\r\n\xe9: b",
+            b"GET\t/\tHTTP/1.1",
         ):  # fmt: skip
             with self.subTest(head=head), self.assertRaises(InvalidRequest):
                 http1.parse_request(head)
@@ -178,9 +193,12 @@ class RequestTests(unittest.TestCase):
     def test_a_length_that_could_be_read_in_two_ways_is_refused(self) -> None:
         length, coding = "content-length", "transfer-encoding"
         for fields in (
-            [(length, "1"), (length, "1")], [(length, "1"), (coding, "chunked")], [(coding, "chunked"), (coding, "chunked")],
-            [(coding, "gzip, chunked")], [(coding, "identity")], [(coding, "xchunked")], [(length, "")], [(length, "+1")],
-            [(length, "-1")], [(length, "1,1")], [(length, "0x1")], [(length, "1 ")], [(length, "\xb2")], [(length, "9" * 16)],
+            [(length, "1"), (length, "1")], [(length, "1"), (coding, "chunked")],
+            [(coding, "chunked"), (coding, "chunked")],
+            [(coding, "gzip, chunked")], [(coding, "identity")], [(coding, "xchunked")], [(length, "")],
+            [(length, "+1")],
+            [(length, "-1")], [(length, "1,1")], [(length, "0x1")], [(length, "1 ")], [(length, "\xb2")],
+            [(length, "9" * 16)],
         ):  # fmt: skip
             with self.subTest(fields=fields), self.assertRaises(InvalidRequest):
                 http1.body_length(Headers(fields))
@@ -188,7 +206,8 @@ class RequestTests(unittest.TestCase):
     def test_a_target(self) -> None:
         for target, expected in (
             ("/v1/messages?beta=true", ("/v1/messages", "beta=true")), ("/a?b?c", ("/a", "b?c")), ("/", ("/", "")),
-            ("http://relay:8787/v1/models?limit=1", ("/v1/models", "limit=1")), ("https://relay", ("/", "")), ("*", ("*", "")),
+            ("http://relay:8787/v1/models?limit=1", ("/v1/models", "limit=1")), ("https://relay", ("/", "")),
+            ("*", ("*", "")),
         ):  # fmt: skip
             self.assertEqual(expected, http1.path_and_query(target))
 
@@ -206,7 +225,8 @@ class ResponseTests(unittest.TestCase):
 
     def test_a_body_whose_end_nobody_knows_is_a_failure(self) -> None:
         for name, value in (
-            ("transfer-encoding", "gzip"), ("content-length", "1, 1"), ("content-length", "-1"), ("content-length", "\xb2"),
+            ("transfer-encoding", "gzip"), ("content-length", "1, 1"), ("content-length", "-1"),
+            ("content-length", "\xb2"),
             ("content-length", "9" * 5000),
         ):  # fmt: skip
             with self.subTest(value=value[:20]), self.assertRaises(UpstreamDisconnected):
@@ -221,7 +241,10 @@ class ResponseTests(unittest.TestCase):
 class HeadersTests(unittest.TestCase):
     def test_names_are_asked_for_without_regard_to_case(self) -> None:
         headers = Headers([("Accept", "a"), ("ACCEPT", "b")])
-        self.assertEqual(("a", ["a", "b"], None, "d"), (headers.get("accept"), headers.all("accept"), headers.get("x"), headers.get("x", "d")))
+        self.assertEqual(
+            ("a", ["a", "b"], None, "d"),
+            (headers.get("accept"), headers.all("accept"), headers.get("x"), headers.get("x", "d")),
+        )
 
     def test_what_connection_lists_goes_no_further(self) -> None:
         self.assertEqual(http1.HOP_BY_HOP, Headers().hop_by_hop())

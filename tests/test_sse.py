@@ -10,6 +10,9 @@ from collections.abc import Iterator
 
 from ccrelay_providers.wire.sse import PING, ServerSentEvent, decode, encode, parse, whole_events
 
+PARTS = (
+    b"data", b"event", b"id", b":", b" ", b"x", b"\n", b"\r", b"\r\n", b"\n\n", b"\xc3\xa9", b"\xe2\x80", b"data: 1\n",
+)  # fmt: skip
 ENDINGS = ("\n", "\r\n", "\r")
 CASES: list[tuple[str, list[tuple[str, str]]]] = [
     ("data: YHOO\ndata: +2\ndata: 10\n\n", [("message", "YHOO\n+2\n10")]),
@@ -68,9 +71,8 @@ class DecodeTests(unittest.TestCase):
 
     def test_it_is_the_algorithm_of_the_standard(self) -> None:
         rng = random.Random(1)
-        parts = (b"data", b"event", b"id", b":", b" ", b"x", b"\n", b"\r", b"\r\n", b"\n\n", b"\xc3\xa9", b"\xe2\x80", b"data: 1\n")
         for _ in range(3000):
-            raw = b"".join(rng.choices(parts, k=rng.randrange(20)))
+            raw = b"".join(rng.choices(PARTS, k=rng.randrange(20)))
             self.assertEqual(list(standard(raw)), list(decode(cut(raw, rng))), raw)
 
     def test_an_encoded_event_is_decoded(self) -> None:

@@ -85,6 +85,7 @@ class Catalog:
 
     def __init__(self, config: Config, fetch: Fetch) -> None:
         self.providers = [_known(provider) for provider in config.providers if provider.off is None]
+        self._off = {provider.name: provider.off for provider in config.providers if provider.off is not None}
         self._routes = config.routes
         self._fetch = fetch
         self._lock = threading.Lock()
@@ -154,7 +155,7 @@ class Catalog:
                 return self._targets(route), route
         if candidates := self._bare(plain) or self._claude(plain):
             return candidates, None
-        raise NotFound(f"model: {name}{self._near(plain)}")
+        raise NotFound(f"model: {name}{self._why_not(plain)}")
 
     def _exact(self, name: str) -> Candidate | None:
         """`provider/model`, if the provider has it or may have it."""
@@ -215,7 +216,11 @@ class Catalog:
         everything = [Candidate(provider, model) for provider in self.providers for model in self.models(provider)]
         return everything[:1]
 
-    def _near(self, name: str) -> str:
+    def _why_not(self, name: str) -> str:
+        """Its provider is off, or the name is nearly right."""
+        provider = name.partition("/")[0]
+        if provider in self._off:
+            return f"; the provider {provider} is off: {self._off[provider]}"
         ids = [candidate.id for candidate in self.listed()]
         bare = {candidate.model.id: candidate.id for candidate in self.listed()}
         near = get_close_matches(name, ids, 3, 0.5) or [bare[match] for match in get_close_matches(name, bare, 3, 0.5)]

@@ -106,13 +106,16 @@ class Endpoints:
         """From memory, at once; the upstreams are asked in the background for the next time."""
         self._catalog.refresh()
         picker = (request.headers.get("user-agent") or "").startswith(_DISCOVERY_AGENT)
-        models = [describe(candidate, picker) for candidate in self._catalog.listed()]
+        models = [describe(candidate) for candidate in self._catalog.listed()]
+        if picker:
+            ids = picker_ids(list(self._catalog.listed()))
+            models = [{**model, "id": id} for model, id in zip(models, ids, strict=True)]
         return Response(200, dumps(page(models, request.query)))
 
     def _model(self, request: Request, downstream: Downstream, entry: Entry) -> Response:
         name = request.path.removeprefix(_MODEL_PATH)
         candidates, _ = self._catalog.resolve(name)
-        return Response(200, dumps({**describe(candidates[0], picker=False), "id": name}))
+        return Response(200, dumps({**describe(candidates[0]), "id": name}))
 
 
 def _hello(request: Request, downstream: Downstream, entry: Entry) -> Response:
@@ -165,12 +168,24 @@ def _limit(value: str | None) -> int:
     return int(value)
 
 
-def describe(candidate: Candidate, picker: bool) -> dict[str, Any]:
-    """A model in Anthropic's shape. picker: under an id that Claude Code's discovery keeps."""
-    model, public = candidate.model, candidate.id
+def picker_ids(candidates: list[Candidate]) -> list[str]:
+    """Ids that Claude Code's discovery keeps. The first Anthropic's models go by their bare names: it folds those into
+    its own rows, where others would stand a second time."""
+    first = next((candidate.provider for candidate in candidates if candidate.provider.type == "anthropic"), None)
+    ids = []
+    for candidate in candidates:
+        bare = candidate.provider is first and candidate.model.id.startswith("claude-")
+        kept = _PICKER_KEEPS.search(candidate.id)
+        ids.append(candidate.model.id if bare else candidate.id if kept else f"{PICKER}/{candidate.id}")
+    return ids
+
+
+def describe(candidate: Candidate) -> dict[str, Any]:
+    """A model in Anthropic's shape."""
+    model = candidate.model
     return {
         "type": "model",
-        "id": f"{PICKER}/{public}" if picker and not _PICKER_KEEPS.search(public) else public,
+        "id": candidate.id,
         "display_name": model.name or model.id,
         "description": description(candidate),
         "created_at": "1970-01-01T00:00:00Z",  # not known: what the API itself sends then

@@ -114,6 +114,7 @@ class Relay:
                 if not downstream.sent:
                     raise
                 entry.status = 200  # that is what the client saw, early
+                entry.status = 200
                 downstream.write(in_band_error(error, request.id), last=True)
                 return None
 

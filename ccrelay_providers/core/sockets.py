@@ -32,7 +32,7 @@ def peek(connection: socket.socket) -> bytes | None:
 
     Of the TCP connection, also below TLS.
     """
-    if not _NO_WAIT and not readable(connection, 0):
+    if (connection.gettimeout() or not _NO_WAIT) and not readable(connection, 0):  # Python would wait first
         return None
     try:
         return socket.socket.recv(connection, 1, socket.MSG_PEEK | _NO_WAIT)

@@ -288,7 +288,7 @@ class ConnectionPool:
         if request.body or request.method == "POST":
             headers.append(("content-length", str(len(request.body))))
         target = connection.absolute_form + origin.path(request.path)
-        connection.wait_for(request.deadline or origin.idle_timeout)
+        connection.wait_for(request.patience or origin.idle_timeout)
         connection.send(render_head(f"{request.method} {target} HTTP/1.1", headers), request.body)
         return Incoming(connection, request.method)
 

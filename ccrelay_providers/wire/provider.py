@@ -59,8 +59,12 @@ class UpstreamRequest:
     path: str
     headers: tuple[tuple[str, str], ...]
     body: bytes = b""
-    deadline: float | None = None
-    """Seconds for the whole exchange; None for a stream, which may take hours."""
+    patience: float | None = None
+    """Seconds of silence to accept, where the provider's idle_timeout is not the right measure."""
+
+
+WHOLE_ANSWER = 600.0
+"""Patience for an answer that does not stream: nothing comes until it is complete, and clients wait ten minutes."""
 
 
 @dataclass(frozen=True, slots=True)
