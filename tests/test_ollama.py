@@ -211,7 +211,7 @@ class Discovery(unittest.TestCase):
             if asked.path == "/api/tags":
                 listed = {"model": "qwen3:8b", "details": self.DETAILS, **entry}
                 return Response(json.dumps({"models": [listed]}).encode())
-            self.assertEqual((asked.deadline, json.loads(asked.body)["model"]), (5.0, entry.get("model", "qwen3:8b")))
+            self.assertEqual((asked.patience, json.loads(asked.body)["model"]), (5.0, entry.get("model", "qwen3:8b")))
             return Response(b'{"error":"x"}', status=500) if shown is None else Response(json.dumps(shown).encode())
 
         return ollama.models(fetch, QWEN)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import time
 import unittest
 from contextlib import ExitStack
-from typing import ClassVar
+from itertools import pairwise
+from typing import Any, ClassVar
 
+from ccrelay_providers.wire.errors import error_type
 from tests.relay import CLIENT, Json, Relay, parse_events, text_of, turn
 from tests.upstreams import Upstream, anthropic_error, anthropic_text_stream, json_reply, reply, sse
 
@@ -143,13 +147,19 @@ class TestAnswers(RelayTest):
 
 class TestAnthropic(RelayTest):
     def test_the_body_arrives_byte_for_byte(self) -> None:
-        body = b'{"max_tokens":16, "model":"claude-sonnet-5-5" ,"metadata":{"user_id":"caf\\u00e9 <&> 1.0"},"messages":[{"role":"user","content":"\xc3\xa9"}]}\n'
+        body = (
+            b'{"max_tokens":16, "model":"claude-sonnet-5-5" ,"metadata":{"user_id":"caf\\u00e9 <&> 1.0"},'
+            b'"messages":[{"role":"user","content":"\xc3\xa9"}]}\n'
+        )
         self.assertEqual(self.relay.request("POST", "/v1/messages?beta=true", body).status, 200)
         [seen] = self.anthropic.requests()
         self.assertEqual((seen.body, seen.path), (body, "/v1/messages?beta=true"))
 
     def test_only_the_model_name_changes(self) -> None:
-        body = b'{"max_tokens":16,"model": "anthropic/claude-sonnet-5-5","messages":[{"role":"user","content":"\xe2\x82\xac \\ud83d\\ude00"}]}'
+        body = (
+            b'{"max_tokens":16,"model": "anthropic/claude-sonnet-5-5",'
+            b'"messages":[{"role":"user","content":"\xe2\x82\xac \\ud83d\\ude00"}]}'
+        )
         answer = self.relay.request("POST", "/v1/messages", body)
         [seen] = self.anthropic.requests()
         self.assertEqual(seen.body, body.replace(b"anthropic/", b""))
@@ -157,8 +167,16 @@ class TestAnthropic(RelayTest):
 
     def test_unknown_fields_headers_and_betas_pass_and_the_rest_does_not(self) -> None:
         self.anthropic.script(json_reply({"content": [], "model": "claude-sonnet-5-5"}))
-        headers = {**CLIENT, "anthropic-beta": "oauth-2025-04-20,new-2027", "X-New-Header": "1", "cookie": "c=1", "x-forwarded-for": "10.0.0.1",
-                   "x-ccrelay-token": "t", "connection": "keep-alive, x-hop", "x-hop": "1", "x-claude-code-session-id": "s1"}  # fmt: skip
+        headers = {
+            **CLIENT,
+            "anthropic-beta": "oauth-2025-04-20,new-2027",
+            "X-New-Header": "1",
+            "cookie": "c=1",
+            "x-forwarded-for": "10.0.0.1",
+            "x-ccrelay-token": "t",
+            "connection": "keep-alive, x-hop",
+            "x-hop": "1",
+        }
         self.relay.messages(turn("claude-sonnet-5-5", brand_new_field=[1]), headers)
         [seen] = self.anthropic.requests()
         self.assertEqual(seen.json["brand_new_field"], [1])
@@ -170,10 +188,12 @@ class TestAnthropic(RelayTest):
         self.assertEqual([name.lower() for name, _ in seen.headers].count("host"), 1)
 
     def test_errors_pass_verbatim_with_their_headers(self) -> None:
-        body = b'{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9 tokens > 8 maximum"},"request_id":"req_up"}'
-        self.anthropic.script({"status": 400, "headers": {"content-type": "application/json", "request-id": "req_up", "x-should-retry": "false", "retry-after": "7"}, "pieces": [body.decode()], "framing": "length"})  # fmt: skip
+        fault = {"type": "invalid_request_error", "message": "prompt is too long: 9 tokens > 8 maximum"}
+        body = json.dumps({"type": "error", "error": fault, "request_id": "req_up"})
+        headers = {"request-id": "req_up", "x-should-retry": "false", "retry-after": "7"}
+        self.anthropic.script({"status": 400, "headers": headers, "pieces": [body], "framing": "length"})
         answer = self.relay.messages(turn("claude-sonnet-5-5", stream=True))
-        self.assertEqual((answer.status, answer.body), (400, body))
+        self.assertEqual((answer.status, answer.body.decode()), (400, body))
         self.assertEqual(answer.headers["request-id"], "req_up")
         self.assertEqual((answer.headers["x-should-retry"], answer.headers["retry-after"]), ("false", "7"))
         self.assertEqual(len(self.anthropic.requests()), 1)
@@ -207,8 +227,14 @@ class TestAnthropic(RelayTest):
 
 class TestIsolation(RelayTest):
     def test_no_other_provider_sees_the_clients_credential(self) -> None:
-        headers = {**CLIENT, "x-api-key": "client-secret", "cookie": "client-secret", "anthropic-beta": "oauth-2025-04-20",
-                   "x-forwarded-for": "client-secret", "user-agent": "claude-cli/2.1.328 (external, cli)"}  # fmt: skip
+        headers = {
+            **CLIENT,
+            "x-api-key": "client-secret",
+            "cookie": "client-secret",
+            "anthropic-beta": "oauth-2025-04-20",
+            "x-forwarded-for": "client-secret",
+            "user-agent": "claude-cli/2.1.328 (external, cli)",
+        }
         for model, upstream in (("zai/glm-5.2", self.zai), ("ollama/qwen3:8b", self.ollama)):
             with self.subTest(model):
                 self.assertEqual(self.relay.messages(turn(model), headers).status, 200)
@@ -242,7 +268,7 @@ class TestStreaming(RelayTest):
         self.anthropic.script(reply(pieces, gap=0.15))
         with self.relay.stream(turn("claude-sonnet-5-5")) as stream:
             arrivals = [moment for moment, _ in stream.chunks()]
-        gaps = [later - earlier for earlier, later in zip(arrivals[:5], arrivals[1:6], strict=True)]
+        gaps = [later - earlier for earlier, later in pairwise(arrivals[:6])]
         self.assertGreater(len(arrivals), 5)
         self.assertTrue(all(gap > 0.05 for gap in gaps), gaps)
 
@@ -257,7 +283,7 @@ class TestStreaming(RelayTest):
     def test_bytes_split_anywhere_make_the_same_answer(self) -> None:
         text = "".join(anthropic_text_stream("héllo → wörld 😀"))
         data = text.encode()
-        singles = [{"b64": __import__("base64").b64encode(data[n : n + 1]).decode()} for n in range(len(data))]
+        singles = [{"b64": base64.b64encode(data[n : n + 1]).decode()} for n in range(len(data))]
         self.anthropic.script(reply([text]), reply(singles))
         whole, split = (self.relay.messages(turn("claude-sonnet-5-5", stream=True)) for _ in range(2))
         self.assertEqual(whole.body, split.body)
@@ -287,12 +313,9 @@ class TestStreaming(RelayTest):
         self.assertEqual(text_of(events), "late words")
 
     def test_compressed_though_not_asked_for(self) -> None:
-        import base64
-        import gzip
-
         packed = gzip.compress("".join(anthropic_text_stream("squeezed")).encode())
-        self.anthropic.script(reply([{"b64": base64.b64encode(packed[:20]).decode()}, {"b64": base64.b64encode(packed[20:]).decode()}],
-                                    headers={"content-type": "text/event-stream", "content-encoding": "gzip"}))  # fmt: skip
+        halves = [{"b64": base64.b64encode(half).decode()} for half in (packed[:20], packed[20:])]
+        self.anthropic.script(reply(halves, headers={"content-type": "text/event-stream", "content-encoding": "gzip"}))
         answer = self.relay.messages(turn("claude-sonnet-5-5", stream=True))
         self.assertEqual(answer.text, "squeezed")
         self.assertNotIn("content-encoding", answer.headers)
@@ -304,7 +327,7 @@ class TestBrokenStreams(RelayTest):
     def tearDown(self) -> None:
         self.recover()
 
-    def broken(self, *pieces: object, **options: object) -> list[Json]:
+    def broken(self, *pieces: str, **options: Any) -> list[Json]:
         start = anthropic_text_stream("half an answer")[:4]
         self.anthropic.script(reply([*start, {"pause": 0.1}, *pieces], **options))
         with self.relay.stream(turn("claude-sonnet-5-5")) as stream:
@@ -391,9 +414,9 @@ class TestFailover(RelayTest):
                 self.recover()
 
     def test_statuses_that_do_not(self) -> None:
-        for status, kind in ((400, "invalid_request_error"), (401, "authentication_error"), (403, "permission_error"), (404, "not_found_error"), (413, "request_too_large")):  # fmt: skip
+        for status in (400, 401, 403, 404, 413):
             with self.subTest(status):
-                self.anthropic.script(anthropic_error(status, kind, "your fault"))
+                self.anthropic.script(anthropic_error(status, error_type(status), "your fault"))
                 answer = self.relay.messages(turn("both", stream=True))
                 self.assertEqual((answer.status, answer.json["error"]["message"]), (status, "your fault"))
                 self.assertEqual(self.zai.requests(), [])

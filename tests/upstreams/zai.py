@@ -27,7 +27,7 @@ IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 
 TEXTS = {
     "1002": "Invalid Authentication Token, please confirm the correct transmission of the Authentication Token",
-    "1210": "API 调用参数有误，请检查文档。",  # noqa: RUF001
+    "1210": "API 调用参数有误，请检查文档。",
     "1211": "Model does not exist, please check the model code",
     "1214": "Input cannot be empty",
     "1261": "Prompt too long",
@@ -149,7 +149,7 @@ def check(body: Json, model: Model) -> None:
     if not body.get("messages"):
         raise CodedRefusal("1214")
     if not 1 <= body.get("max_tokens", 0) <= model.max_output:
-        raise CodedRefusal("1210", f"max_tokens参数非法：限制数值范围[1,{model.max_output}]")  # noqa: RUF001
+        raise CodedRefusal("1210", f"max_tokens参数非法：限制数值范围[1,{model.max_output}]")
     if body["model"] == "glm-5.3" and (body.get("thinking") or {}).get("type") == "disabled":
         raise CodedRefusal("1210", ALWAYS_THINKS)
     if any(tool.get("type", "custom") != "custom" for tool in body.get("tools") or ()):
