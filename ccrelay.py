@@ -155,7 +155,11 @@ def state(provider: Provider, catalog: Catalog) -> str:
         words = "on, no models found yet"
     if provider.type == "anthropic" and not provider.api_key:
         words += ", with the credential that Claude Code sends"
-    return words if provider.listed else f"on, not listed: {provider.name}/{provider.models[0].id} answers offline"
+    if provider.listed:
+        return words
+    if provider.type == "echo" and provider.models:
+        return f"on, not listed: {provider.name}/{provider.models[0].id} answers offline"
+    return f"{words}, not listed"
 
 
 if __name__ == "__main__":

@@ -46,7 +46,11 @@ class FakeOllama:
         if self.down:
             raise UpstreamFailure("ollama: cannot connect to 127.0.0.1:11434 (connection refused)")
         models = [{"name": "qwen3:8b", "model": "qwen3:8b", "details": {}}]
-        body = {"models": models} if request.path == "/api/tags" else {"capabilities": ["completion", "tools"], "model_info": {}}
+        body = (
+            {"models": models}
+            if request.path == "/api/tags"
+            else {"capabilities": ["completion", "tools"], "model_info": {}}
+        )
         return Answer(200, Headers(), json.dumps(body).encode())
 
 
@@ -80,10 +84,17 @@ class TestResolving(unittest.TestCase):
     def test_a_routes_targets_carry_their_weights(self) -> None:
         candidates, route = self.catalog.resolve("cheap")
         self.assertIs(route, CHEAP)
-        self.assertEqual([(each.id, each.weight) for each in candidates], [("zai/glm-5.2", 3), ("zai/shared", 1), ("local/shared", 1)])
+        self.assertEqual(
+            [(each.id, each.weight) for each in candidates],
+            [("zai/glm-5.2", 3), ("zai/shared", 1), ("local/shared", 1)],
+        )
 
     def test_unknown_names_are_told_the_near_ones(self) -> None:
-        for name, near in (("zai/glm-5.3", "zai/glm-5.2"), ("glm52", "zai/glm-5.2"), ("local/qwen", "local/qwen3:latest")):
+        for name, near in (
+            ("zai/glm-5.3", "zai/glm-5.2"),
+            ("glm52", "zai/glm-5.2"),
+            ("local/qwen", "local/qwen3:latest"),
+        ):
             with self.assertRaisesRegex(NotFound, rf"^model: {name}; did you mean .*{near}"):
                 self.catalog.resolve(name)
 

@@ -68,7 +68,15 @@ class TestPages(unittest.TestCase):
         self.assertEqual(page([], "limit=1"), {"data": [], "has_more": False, "first_id": None, "last_id": None})
 
     def test_what_is_wrong_is_named(self) -> None:
-        for query in ("limit=0", "limit=1001", "limit=-1", "limit=ten", "limit=1.5", "limit=%C2%B2", "limit=" + "9" * 5000):
+        for query in (
+            "limit=0",
+            "limit=1001",
+            "limit=-1",
+            "limit=ten",
+            "limit=1.5",
+            "limit=%C2%B2",
+            "limit=" + "9" * 5000,
+        ):
             with self.assertRaisesRegex(InvalidRequest, "^limit: expected a number from 1 to 1000$"):
                 page([], query)
         for field in ("after_id", "before_id"):

@@ -21,7 +21,7 @@ FLOORS = [  # low to high; a module imports only from lower floors
     "wire/ollama_chat",
     "wire/ollama_errors",
     "anthropic zai ollama",
-    "echo",  # answers in Anthropic's words, so it is read with Anthropic's reader: the one provider that uses another
+    "echo",  # answers in Anthropic's words and is read with Anthropic's reader: the one provider that uses another
     "__init__",  # the table of the providers
     "core/sockets core/config core/health core/calibration core/log",
     "core/exchange core/guard core/heartbeat core/upstream",
@@ -111,7 +111,9 @@ def nesting(node: ast.AST) -> int:
     for field, value in ast.iter_fields(node):
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST):
-                chained = field == "orelse" and isinstance(node, ast.If) and isinstance(child, ast.If) and len(value) == 1
+                chained = (
+                    field == "orelse" and isinstance(node, ast.If) and isinstance(child, ast.If) and len(value) == 1
+                )
                 deepest = max(deepest, nesting(child) + (isinstance(child, BLOCKS) and not chained))
     return deepest
 
@@ -192,7 +194,8 @@ class TestSizes(unittest.TestCase):
                 self.assertLessEqual(nesting(function), MAX_NESTING, f"{name}: {function.name}")
 
     def test_the_tests_measure(self) -> None:
-        code = 'def f():\n    """Doc."""\n\n    # why\n    if a:\n        pass\n    elif b:\n        for c in d:\n            pass\n'
+        head, body = 'def f():\n    """Doc."""\n\n    # why\n', "    if a:\n        pass\n    elif b:\n"
+        code = head + body + "        for c in d:\n            pass\n"
         [function] = ast.parse(code).body
         assert isinstance(function, ast.FunctionDef)
         self.assertEqual((lines(function, code), nesting(function)), (6, 2))

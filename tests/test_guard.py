@@ -25,13 +25,17 @@ class TestOrigin(unittest.TestCase):
         return True
 
     def test_loopback_the_bound_address_and_allowed_hosts(self) -> None:
-        known = "localhost:8787 LOCALHOST 127.0.0.1 127.0.0.1:1 127.8.9.1 [::1]:8787 192.168.1.5:8787 relay.lan RELAY.LAN:80"
+        known = (
+            "localhost:8787 LOCALHOST 127.0.0.1 127.0.0.1:1 127.8.9.1 [::1]:1 192.168.1.5:8787 relay.lan RELAY.LAN:80"
+        )
         for host in known.split():
             self.assertTrue(self.allowed(Host=host), host)
         self.assertTrue(self.allowed())
 
     def test_other_names(self) -> None:
-        for host in "evil.com localhost.evil.com:8787 192.168.1.6 [::2] 0.0.0.0 127.0.0.1.evil.com relay.lan.evil.com".split():
+        for (
+            host
+        ) in "evil.com localhost.evil.com:8787 192.168.1.6 [::2] 0.0.0.0 127.0.0.1.evil.com relay.lan.evil.com".split():
             self.assertFalse(self.allowed(host=host), host)
         self.assertFalse(self.allowed(host=""))
 
@@ -80,7 +84,12 @@ class TestToken(unittest.TestCase):
 
 class TestNames(unittest.TestCase):
     def test_host_name(self) -> None:
-        for host, name in (("[::1]:8787", "::1"), ("Localhost:8787", "localhost"), ("localhost.", "localhost"), ("a", "a")):
+        for host, name in (
+            ("[::1]:8787", "::1"),
+            ("Localhost:8787", "localhost"),
+            ("localhost.", "localhost"),
+            ("a", "a"),
+        ):
             self.assertEqual(host_name(host), name)
 
     def test_is_loopback(self) -> None:

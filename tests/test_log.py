@@ -15,7 +15,13 @@ from ccrelay_providers.wire.provider import Report
 def entry(**fields: Any) -> Entry:
     """A plain, answered request, changed by the fields."""
     report = Report(input_tokens=1200, output_tokens=30, stop_reason="end_turn")
-    plain: dict[str, Any] = {"requested": "both", "answered_by": "zai/glm-5.2", "status": 200, "total": 2.5, "report": report}
+    plain: dict[str, Any] = {
+        "requested": "both",
+        "answered_by": "zai/glm-5.2",
+        "status": 200,
+        "total": 2.5,
+        "report": report,
+    }
     return Entry("req_1", "POST", "/v1/messages", **{**plain, **fields})
 
 
@@ -74,7 +80,12 @@ class TestText(unittest.TestCase):
 
     def test_colours_of_trouble(self) -> None:
         broken = {"failures": ["x"], "report": Report()}
-        for fields, colour in (({"status": 529}, 31), (broken, 31), ({"failures": ["x"]}, 33), ({"departed": True}, 33)):
+        for fields, colour in (
+            ({"status": 529}, 31),
+            (broken, 31),
+            ({"failures": ["x"]}, 33),
+            ({"departed": True}, 33),
+        ):
             terminal = Terminal()
             Log("text", terminal).request(entry(**fields))
             self.assertIn(f"\x1b[{colour}m", terminal.getvalue())
@@ -118,7 +129,9 @@ class TestWords(unittest.TestCase):
         self.assertEqual([seconds(value) for value in (0.24, 12.34, 59.9, 245)], ["0.24s", "12.3s", "59.9s", "4m05s"])
 
     def test_count(self) -> None:
-        self.assertEqual([count(n) for n in (0, 999, 12_345, 999_950, 1_050_000)], ["0", "999", "12.3k", "1.00M", "1.05M"])
+        self.assertEqual(
+            [count(n) for n in (0, 999, 12_345, 999_950, 1_050_000)], ["0", "999", "12.3k", "1.00M", "1.05M"]
+        )
 
 
 if __name__ == "__main__":

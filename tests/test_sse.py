@@ -79,6 +79,9 @@ class DecodeTests(unittest.TestCase):
         data = json.dumps({"text": "a\r\n\n\u2028é"}, ensure_ascii=False)
         self.assertEqual([("x", data)], list(decode([encode("x", data.encode()), b""])))
 
+    def test_a_name_that_utf_8_has_not_is_no_reason_to_fail(self) -> None:
+        self.assertEqual(b"event: ?\ndata: {}\n\n", encode("\ud83d", b"{}"))
+
     def test_a_ping(self) -> None:
         self.assertEqual(ServerSentEvent("ping", '{"type": "ping"}'), parse(PING.strip()))
 

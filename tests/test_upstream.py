@@ -1,4 +1,4 @@
-"""Connections to upstreams, over real sockets: reuse, framing, time-outs, TLS; the choice of a proxy as a plain unit."""
+"""Connections to upstreams, over real sockets: reuse, framing, time-outs, TLS, proxies."""
 
 from __future__ import annotations
 
@@ -110,7 +110,9 @@ class PoolTest(unittest.TestCase):
     def origin(self, server: Server, path: str = "", patience: float = PATIENCE) -> Origin:
         return Origin("zai", server.url + path, PATIENCE, patience)
 
-    def ask(self, origin: Origin, request: UpstreamRequest = GET, seen: Callable[[Connection], object] = unwatched) -> bytes:
+    def ask(
+        self, origin: Origin, request: UpstreamRequest = GET, seen: Callable[[Connection], object] = unwatched
+    ) -> bytes:
         with self.pool.exchange(origin, request, seen) as response:
             return response.read()
 
@@ -127,7 +129,9 @@ class TestRequest(PoolTest):
     def test_what_is_sent(self) -> None:
         server = Server(self)
         self.ask(self.origin(server, "/api"), UpstreamRequest("POST", "/v1/messages?beta=true", (("X-A", "1"),), b"{}"))
-        head = f"POST /api/v1/messages?beta=true HTTP/1.1\r\nhost: 127.0.0.1:{server.port}\r\nX-A: 1\r\ncontent-length: 2"
+        head = (
+            f"POST /api/v1/messages?beta=true HTTP/1.1\r\nhost: 127.0.0.1:{server.port}\r\nX-A: 1\r\ncontent-length: 2"
+        )
         self.assertEqual(server.requests, [head.encode() + b"\r\n\r\n{}"])
 
     def test_a_large_body_arrives_whole(self) -> None:
@@ -166,7 +170,10 @@ class TestReuse(PoolTest):
     def test_two_at_once_are_two_and_the_last_used_is_taken_first(self) -> None:
         server, seen = Server(self), list[Connection]()
         origin = self.origin(server)
-        with self.pool.exchange(origin, GET, seen.append) as first, self.pool.exchange(origin, GET, seen.append) as second:
+        with (
+            self.pool.exchange(origin, GET, seen.append) as first,
+            self.pool.exchange(origin, GET, seen.append) as second,
+        ):
             self.assertEqual((first.read(), second.read()), (b"ok", b"ok"))
         self.ask(origin, seen=seen.append)
         self.assertIs(seen[2], seen[0])
@@ -272,11 +279,20 @@ class TestAnswers(PoolTest):
             self.fails(CHUNKED + cut + CLOSE, UpstreamDisconnected, "^zai: .* in the middle of the answer$")
 
     def test_what_is_no_http(self) -> None:
-        for reply in (b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/2 200\r\n\r\n", OK.replace(b"content", b"con tent"), CHUNKED + b"x\r\n\r\n"):
+        for reply in (
+            b"SSH-2.0-OpenSSH\r\n\r\n",
+            b"HTTP/2 200\r\n\r\n",
+            OK.replace(b"content", b"con tent"),
+            CHUNKED + b"x\r\n\r\n",
+        ):
             self.fails(reply + CLOSE, UpstreamDisconnected, "not HTTP|malformed|broken")
 
     def test_a_head_without_end(self) -> None:
-        self.fails(b"HTTP/1.1 200 OK\r\na: " + b"x" * 200_000 + HANG, UpstreamDisconnected, "^zai: the head of its answer is larger")
+        self.fails(
+            b"HTTP/1.1 200 OK\r\na: " + b"x" * 200_000 + HANG,
+            UpstreamDisconnected,
+            "^zai: the head of its answer is larger",
+        )
 
     def test_interim_answers_are_skipped(self) -> None:
         interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"
@@ -320,18 +336,22 @@ class TestTime(PoolTest):
     def test_nobody_listens(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
-        with self.assertRaisesRegex(UpstreamFailure, rf"^zai: cannot connect to 127.0.0.1:{port} \(connection refused\)$"):
+        with self.assertRaisesRegex(
+            UpstreamFailure, rf"^zai: cannot connect to 127.0.0.1:{port} \(connection refused\)$"
+        ):
             self.ask(Origin("zai", f"http://127.0.0.1:{port}", PATIENCE, PATIENCE))
 
     def test_nobody_accepts(self) -> None:
-        with mock.patch("socket.create_connection", side_effect=TimeoutError):
-            with self.assertRaisesRegex(UpstreamTimeout, "^zai: no connection to h within 3 s$"):
-                self.ask(Origin("zai", "http://h", 3, PATIENCE))
+        self.cannot_connect(TimeoutError(), UpstreamTimeout, "^zai: no connection to h within 3 s$")
 
     def test_no_such_name(self) -> None:
-        with mock.patch("socket.create_connection", side_effect=socket.gaierror(-2, "unknown")):
-            with self.assertRaisesRegex(UpstreamFailure, r"^zai: cannot connect to h \(the name cannot be resolved\)$"):
-                self.ask(Origin("zai", "http://h", 3, PATIENCE))
+        words = r"^zai: cannot connect to h \(the name cannot be resolved\)$"
+        self.cannot_connect(socket.gaierror(-2, "unknown"), UpstreamFailure, words)
+
+    def cannot_connect(self, reason: OSError, error: type[UpstreamFailure], words: str) -> None:
+        patch = mock.patch("socket.create_connection", side_effect=reason)
+        with patch, self.assertRaisesRegex(error, words):
+            self.ask(Origin("zai", "http://h", 3, PATIENCE))
 
 
 class TestProxies(unittest.TestCase):
@@ -379,7 +399,9 @@ class TestProxied(PoolTest):
     def test_plain_http_in_absolute_form(self) -> None:
         proxy = Server(self)
         self.assertEqual(self.through(proxy, "http://far.example:81/api"), b"ok")
-        self.assertTrue(proxy.requests[0].startswith(b"GET http://far.example:81/api/x HTTP/1.1\r\nhost: far.example:81\r\n"))
+        self.assertTrue(
+            proxy.requests[0].startswith(b"GET http://far.example:81/api/x HTTP/1.1\r\nhost: far.example:81\r\n")
+        )
 
     def test_tls_asks_for_a_tunnel_and_a_refusal_is_told(self) -> None:
         proxy = Server(self, b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
@@ -398,7 +420,9 @@ class TestTls(PoolTest):
         temporary = tempfile.TemporaryDirectory()
         cls.addClassCleanup(temporary.cleanup)
         cls.folder = Path(temporary.name)
-        command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+        command = (
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+        )
         files = ["-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"]
         subprocess.run([*command.split(), *files], cwd=cls.folder, check=True, capture_output=True)
         cls.server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -106,9 +106,10 @@ class Endpoints:
         """From memory, at once; the upstreams are asked in the background for the next time."""
         self._catalog.refresh()
         picker = (request.headers.get("user-agent") or "").startswith(_DISCOVERY_AGENT)
-        models = [describe(candidate) for candidate in self._catalog.listed()]
+        listed = list(self._catalog.listed())  # once: discovery may end meanwhile
+        models = [describe(candidate) for candidate in listed]
         if picker:
-            ids = picker_ids(list(self._catalog.listed()))
+            ids = picker_ids(listed)
             models = [{**model, "id": id} for model, id in zip(models, ids, strict=True)]
         return Response(200, dumps(page(models, request.query)))
 

@@ -77,6 +77,7 @@ class Downstream:
         self._departure = threading.Lock()
         self._interrupt: Callable[[], object] | None = None
         self._head = b""  # of a stream; goes out with the first bytes
+        self._early_head: list[tuple[str, str]] | None = None
         self._unsent = b""  # the rest of a ping that did not fit into the socket's buffer
         self._quiet_since = _NEVER  # when a ping is due, counted from here
         self._ping_after = _NEVER
@@ -96,7 +97,7 @@ class Downstream:
     def expect_stream(self, early_head: list[tuple[str, str]], patience: float, ping_interval: float) -> None:
         """From now on silence is filled: after `patience` seconds with 200 and a ping, then with one every interval."""
         self._ping_interval = ping_interval
-        self._head = self._stream_head(early_head)
+        self._early_head = early_head
         self._ping_after = patience
         self._quiet_since = time.monotonic()
 
@@ -117,6 +118,7 @@ class Downstream:
     def commit(self, headers: list[tuple[str, str]], comment: bytes) -> None:
         """The stream begins with the next write. If its head left early, `comment` says what the headers would have."""
         with self._lock:
+            self._early_head = None
             self._head = self._frame(comment) if self.sent else self._stream_head(headers)
 
     def write(self, events: bytes, last: bool = False) -> None:
@@ -178,6 +180,8 @@ class Downstream:
         try:
             if now < self.due():
                 return
+            if self._early_head is not None and not self.sent:
+                self._head = self._stream_head(self._early_head)
             self._ping(self._unsent + self._head + self._frame(PING))
             self._quiet_since, self._ping_after = now, self._ping_interval
         finally:

@@ -94,6 +94,8 @@ def _stamp(now: float) -> str:
 
 def _one_line(text: str) -> str:
     """An upstream's sentence cannot start a line of its own, or move the cursor."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else " " for character in text)
 
 

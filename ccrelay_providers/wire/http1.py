@@ -108,6 +108,11 @@ def body_length(headers: Headers) -> int | None:
     return int(lengths[0])
 
 
+MAX_SIZES = 1024
+_sizes: dict[bytes, int] = {}
+"""Size lines that were checked once: the events of a stream come in few sizes."""
+
+
 class ChunkedDecoder:
     """Takes chunked framing off, whatever pieces it comes in. `ended` after the last chunk and its trailers."""
 
@@ -140,10 +145,10 @@ class ChunkedDecoder:
 
     def _whole_chunks(self, data: bytes, position: int, out: list[bytes]) -> int:
         """The common case, quickly: chunks that are in `data` from size line to closing CRLF."""
-        while match := _CHUNK_SIZE.match(data, position):
-            start = match.end()
-            end = start + int(match[1], 16)
-            if end == start or data[end : end + 2] != b"\r\n":
+        while (start := data.find(b"\r\n", position) + 2) > 1:
+            size = _sizes.get(data[position:start]) or self._size_of(data[position:start])
+            end = start + size
+            if not size or data[end : end + 2] != b"\r\n":
                 break
             out.append(data[start:end])
             position = end + 2
@@ -163,11 +168,16 @@ class ChunkedDecoder:
         self._on_line(line)
         return end
 
-    def _size(self, line: bytes) -> None:
+    def _size_of(self, line: bytes) -> int:
         match = _CHUNK_SIZE.fullmatch(line)
         if match is None:
             raise self._error("the chunked framing is broken")
-        self._left = int(match[1], 16)
+        if len(_sizes) < MAX_SIZES:
+            _sizes[line] = int(match[1], 16)
+        return int(match[1], 16)
+
+    def _size(self, line: bytes) -> None:
+        self._left = self._size_of(line)
         self._on_line = self._closing if self._left else self._trailer
 
     def _closing(self, line: bytes) -> None:
@@ -215,11 +225,9 @@ def response_decoder(head: ResponseHead, method: str) -> ChunkedDecoder | Length
 
 def render_head(first: str, headers: Iterable[tuple[str, str]]) -> bytes:
     """A request's or response's head, its blank line included. A value cannot start a new line."""
-    lines = [first]
-    for name, value in headers:
-        if _BAD_VALUE.search(value):
-            value = _BAD_VALUE.sub(" ", value)
-        lines.append(f"{name}: {value}")
+    lines = [first, *(f"{name}: {value}" for name, value in headers)]
+    if not "".join(lines).isprintable():
+        lines = [_BAD_VALUE.sub(" ", line) for line in lines]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 

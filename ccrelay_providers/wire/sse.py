@@ -19,7 +19,7 @@ class ServerSentEvent(NamedTuple):
 
 def encode(event: str, data: bytes) -> bytes:
     """`data` has no line feed: JSON escapes them."""
-    return b"event: %b\ndata: %b\n\n" % (event.encode(), data)
+    return b"event: %b\ndata: %b\n\n" % (event.encode("utf-8", "replace"), data)
 
 
 def whole_events(pieces: Iterable[bytes]) -> Iterator[bytes]:
