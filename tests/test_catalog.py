@@ -158,6 +158,7 @@ class TestDiscovery(unittest.TestCase):
     def test_a_fresh_list_is_not_asked_for_again(self) -> None:
         for _ in range(3):
             self.catalog.refresh(wait=20)
+            self.catalog._found["ollama"].asked_at -= catalog.RETRY
         self.assertEqual(self.ollama.asked, 1)
 
     def test_many_at_once_ask_once(self) -> None:

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import io
+import socket
 import unittest
+from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
-from ccrelay_providers.core.catalog import Candidate
-from ccrelay_providers.core.config import Provider
-from ccrelay_providers.core.endpoints import describe, description, normalised, page, picker_ids, window_words
+from ccrelay_providers.core.catalog import Candidate, Catalog
+from ccrelay_providers.core.config import Provider, Server
+from ccrelay_providers.core.endpoints import (
+    Endpoints,
+    describe,
+    description,
+    normalised,
+    page,
+    picker_ids,
+    window_words,
+)
+from ccrelay_providers.core.exchange import Downstream, Request
+from ccrelay_providers.core.guard import Guard
+from ccrelay_providers.core.health import Health
+from ccrelay_providers.core.log import Entry, Log
+from ccrelay_providers.core.relay import Relay
 from ccrelay_providers.wire.errors import InvalidRequest
+from ccrelay_providers.wire.http1 import Headers
 from ccrelay_providers.wire.provider import Model
 
 GLM = Model("glm-5.2", "GLM-5.2", 1_000_000, 131_072, vision=False, tools=True, thinking=True)
@@ -119,6 +137,47 @@ class TestDescriptions(unittest.TestCase):
     def test_windows_in_words(self) -> None:
         words = [window_words(tokens) for tokens in (1_000_000, 1_048_576, 2_000_000, 200_000, 40_960, 8192)]
         self.assertEqual(words, ["1M", "1M", "2M", "200k", "41k", "8k"])
+
+
+class TestBugs(unittest.TestCase):
+    """What the relay itself gets wrong is said in its log, and to the client in the form that fits the moment."""
+
+    def answer(self, messages: Callable[[Request, Downstream, Entry], None]) -> tuple[Downstream, str, str]:
+        """The client's end, what the client got, and what the log says, when /v1/messages does that."""
+        ours, theirs = socket.socketpair()
+        relay, log = mock.Mock(spec=Relay), io.StringIO()
+        relay.messages = messages
+        health = Health(lambda: 0.0, lambda: 0.0)
+        endpoints = Endpoints(relay, mock.Mock(spec=Catalog), Guard(Server()), health, Log("text", log))
+        downstream = Downstream(ours)
+        with ours, theirs:
+            endpoints.answer(Request("POST", "/v1/messages", "", Headers(), b"", "req_1"), downstream)
+            return downstream, theirs.recv(65536).decode(), log.getvalue()
+
+    def test_before_anything_was_sent_it_is_a_500(self) -> None:
+        def messages(request: Request, downstream: Downstream, entry: Entry) -> None:
+            raise KeyError("secret")
+
+        downstream, got, log = self.answer(messages)
+        self.assertTrue(got.startswith("HTTP/1.1 500 "), got)
+        self.assertIn("ccrelay: internal error (KeyError); its log has the details", got)
+        self.assertNotIn("secret", got)
+        self.assertIn("Traceback", log)
+        self.assertTrue(downstream.keep_alive)
+
+    def test_in_the_middle_of_a_stream_it_is_an_event_and_no_second_head(self) -> None:
+        def messages(request: Request, downstream: Downstream, entry: Entry) -> None:
+            downstream.expect_stream([], 10, 10)
+            downstream.commit([], b"")
+            downstream.write(b"event: x\ndata: {}\n\n")
+            raise KeyError
+
+        downstream, got, log = self.answer(messages)
+        self.assertEqual(got.count("HTTP/1.1"), 1, got)
+        self.assertIn('event: error\ndata: {"type":"error","error":{"type":"api_error"', got)
+        self.assertTrue(got.endswith("\r\n0\r\n\r\n"))
+        self.assertIn("Traceback", log)
+        self.assertFalse(downstream.keep_alive)
 
 
 if __name__ == "__main__":

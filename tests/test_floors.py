@@ -21,7 +21,7 @@ FLOORS = [  # low to high; a module imports only from lower floors
     "wire/ollama_chat",
     "wire/ollama_errors",
     "anthropic zai ollama",
-    "echo",  # answers in Anthropic's words and is read with Anthropic's reader: the one provider that uses another
+    "echo",  # answers in Anthropic's words, read by Anthropic's reader: the one provider that uses another
     "__init__",  # the table of the providers
     "core/sockets core/config core/health core/calibration core/log",
     "core/exchange core/guard core/heartbeat core/upstream",
@@ -42,7 +42,7 @@ BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
 
 
 def modules() -> Iterator[str]:
-    """`wire/sse`, `core/config`, `zai`, `__init__` and `ccrelay`; the empty __init__ files of wire and core left out."""
+    """`wire/sse`, `core/config`, `zai`, `__init__`, `ccrelay`; the empty __init__ files of wire and core left out."""
     for path in sorted((ROOT / PACKAGE).rglob("*.py")):
         name = path.relative_to(ROOT / PACKAGE).with_suffix("").as_posix()
         if not name.endswith("/__init__"):

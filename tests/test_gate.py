@@ -108,9 +108,10 @@ class TestGate(unittest.TestCase):
 
     def test_who_goes_away_leaves_the_line(self) -> None:
         gate = Gate("zai", 1, 5)
-        inside, leaving, staying = self.enter(gate), self.queue(gate), self.queue(gate)
+        inside, staying, leaving = self.enter(gate), self.queue(gate), self.queue(gate)
         leaving.downstream.depart()
         leaving.join(PATIENCE)
+        self.assertFalse(staying.inside.is_set())
         self.assertIsInstance(leaving.failure, ClientDeparted)
         self.assertEqual(gate.waiting, 1)
         inside.leave()

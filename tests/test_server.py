@@ -429,10 +429,12 @@ class TestConnections(ServerTest):
     def test_pipelined_requests_are_answered_in_order(self) -> None:
         raw = self.raw()
         paths = ("/health", "/nowhere", "/")
-        raw.socket.sendall(
-            post(ECHO) + b"".join(f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode() for path in paths)
-        )
-        self.assertEqual([Reply(raw.file).status for _ in range(4)], [200, 200, 404, 200])
+        chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(ECHO), ECHO)
+        chunked = post(b"", "transfer-encoding: chunked", length=False) + chunks
+        rest = b"".join(f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode() for path in paths)
+        for first in (post(ECHO), chunked):
+            raw.socket.sendall(first + rest)
+            self.assertEqual([Reply(raw.file).status for _ in range(4)], [200, 200, 404, 200])
 
     def test_after_errors_the_connection_stays(self) -> None:
         raw = self.raw()
@@ -599,9 +601,16 @@ class TestEcho(ServerTest):
             self.assertGreaterEqual(self.echo(f"echo:fail {how}").status, 500)
 
     def test_directives_that_cannot_be(self) -> None:
-        for text in ("echo:fail 200", "echo:fail ²", "echo:fail never", "echo:words 0", "echo:words ²", "echo:words " + "9" * 5000,
-                     "echo:slow x", "echo:wait", "echo:tool", "echo:tool A [1]", "echo:tool A {"):  # fmt: skip
-            self.refused(self.echo(text), 400, "invalid_request_error", f"^echo:{text.split()[0][5:]}: expected ")
+        for name, arguments in {
+            "fail": ("200", "600", "²", "never", "9" * 5000),
+            "words": ("0", "-1", "²", "9" * 5000),
+            "slow": ("x",),
+            "wait": ("",),
+            "tool": ("", "A [1]", "A {"),
+        }.items():
+            for argument in arguments:
+                answer = self.echo(f"echo:{name} {argument}")
+                self.refused(answer, 400, "invalid_request_error", f"^echo:{name}: expected ")
 
     def test_only_the_last_turn_directs(self) -> None:
         messages = [

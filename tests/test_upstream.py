@@ -105,7 +105,7 @@ class Server:
 class PoolTest(unittest.TestCase):
     def setUp(self) -> None:
         self.pool = ConnectionPool({})
-        self.addCleanup(self.pool.beat, float("inf"))
+        self.addCleanup(lambda: self.pool.beat(float("inf")))
 
     def origin(self, server: Server, path: str = "", patience: float = PATIENCE) -> Origin:
         return Origin("zai", server.url + path, PATIENCE, patience)
@@ -402,6 +402,14 @@ class TestProxied(PoolTest):
         self.assertTrue(
             proxy.requests[0].startswith(b"GET http://far.example:81/api/x HTTP/1.1\r\nhost: far.example:81\r\n")
         )
+
+    def test_a_password_is_the_proxys_alone(self) -> None:
+        proxy, direct = Server(self), Server(self)
+        self.pool = ConnectionPool({"http_proxy": proxy.url.replace("//", "//user:p%40ss@")})
+        self.ask(Origin("zai", "http://far.example", PATIENCE, PATIENCE))
+        self.ask(self.origin(direct))
+        self.assertIn(b"\r\nproxy-authorization: Basic dXNlcjpwQHNz\r\n", proxy.requests[0])
+        self.assertNotIn(b"proxy-authorization", direct.requests[0])
 
     def test_tls_asks_for_a_tunnel_and_a_refusal_is_told(self) -> None:
         proxy = Server(self, b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")

@@ -18,7 +18,7 @@ from .exchange import ClientDeparted, Downstream, Request, Response
 from .guard import Guard
 from .health import Health
 from .log import Entry, Log
-from .relay import Relay, elapsed, error_headers
+from .relay import Relay, elapsed, error_headers, in_band_error
 
 Handler = Callable[[Request, Downstream, Entry], Response | None]
 _PICKER_KEEPS = re.compile("claude|anthropic", re.IGNORECASE)  # Claude Code drops every other id from discovery
@@ -71,9 +71,13 @@ class Endpoints:
             raise
         except Exception as error:  # a bug of the relay's: said in the log, whole, and to the client in one sentence
             self._log.say(traceback.format_exc().rstrip(), request_id=request.id)
-            return self._failed(
-                RelayError(f"ccrelay: internal error ({type(error).__name__}); its log has the details"), request, entry
-            )
+            bug = RelayError(f"ccrelay: internal error ({type(error).__name__}); its log has the details")
+            if not downstream.sent:
+                return self._failed(bug, request, entry)
+            entry.failures.append(bug.message)
+            downstream.keep_alive = False
+            downstream.write(in_band_error(bug, request.id), last=True)
+            return None
 
     def _failed(self, error: RelayError, request: Request, entry: Entry) -> Response:
         if not entry.failures or entry.failures[-1] != error.message:

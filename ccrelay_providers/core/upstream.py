@@ -65,6 +65,7 @@ class Connection:
         self.reused = False
         self.idle_since = 0.0
         self.absolute_form = ""  # in front of the path, for a proxy that is no tunnel
+        self.proxy_headers: dict[str, str] = {}  # for the same
 
     def open(self) -> None:
         name, place = self.origin.name, self.origin.parts.netloc
@@ -274,6 +275,9 @@ class ConnectionPool:
                 return connection, self._send(connection, request)
             except UpstreamDisconnected:  # it died while it was idle: the one case in which repeating is always safe
                 connection.close()
+            except BaseException:
+                connection.close()
+                raise
         connection = self._open(origin)
         watch(connection)
         try:
@@ -284,7 +288,8 @@ class ConnectionPool:
 
     def _send(self, connection: Connection, request: UpstreamRequest) -> Incoming:
         origin = connection.origin
-        headers = [("host", origin.parts.netloc.rpartition("@")[2]), *request.headers]
+        host = origin.parts.netloc.rpartition("@")[2]
+        headers = [("host", host), *connection.proxy_headers.items(), *request.headers]
         if request.body or request.method == "POST":
             headers.append(("content-length", str(len(request.body))))
         target = connection.absolute_form + origin.path(request.path)
@@ -313,7 +318,11 @@ class ConnectionPool:
 
     def _open(self, origin: Origin) -> Connection:
         connection = self._proxies.connection(origin, self._context() if origin.tls else None)
-        connection.open()
+        try:
+            connection.open()
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _context(self) -> ssl.SSLContext:
@@ -362,6 +371,7 @@ class _Proxies:
             http.set_tunnel(host, origin.port, headers=_proxy_authorization(parts))
         else:
             connection.absolute_form = f"http://{origin.parts.netloc}"
+            connection.proxy_headers = _proxy_authorization(parts)
         return connection
 
     @staticmethod
