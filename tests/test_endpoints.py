@@ -41,7 +41,6 @@ class TestPaths(unittest.TestCase):
             ("", "/"),
             ("//", "/"),
             ("/v1/messages", "/v1/messages"),
-            ("/v1/messages/", "/v1/messages"),
             ("//v1///messages//", "/v1/messages"),
             ("/v1/v1/messages", "/v1/messages"),
             ("/v1/models/zai%2Fglm-5.2", "/v1/models/zai/glm-5.2"),
@@ -177,7 +176,6 @@ class TestBugs(unittest.TestCase):
         self.assertIn('event: error\ndata: {"type":"error","error":{"type":"api_error"', got)
         self.assertTrue(got.endswith("\r\n0\r\n\r\n"))
         self.assertIn("Traceback", log)
-        self.assertFalse(downstream.keep_alive)
 
 
 if __name__ == "__main__":

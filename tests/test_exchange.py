@@ -164,7 +164,7 @@ class TestPings(DownstreamTest):
     def test_a_full_buffer_tears_no_chunk(self) -> None:
         """What did not fit of a ping goes out before the next write; until then no other ping is sent."""
         ours = self.streaming(patience=0)
-        with mock.patch.object(exchange, "send_now", lambda connection, data: connection.send(data[:300])):
+        with mock.patch.object(exchange, "send_now", lambda connection, data: connection.send(data[:100])):
             for number in range(20):
                 ours.beat(ours.due() + number)
         ours.commit([], b": x\n\n")

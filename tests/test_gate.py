@@ -111,7 +111,7 @@ class TestGate(unittest.TestCase):
         inside, staying, leaving = self.enter(gate), self.queue(gate), self.queue(gate)
         leaving.downstream.depart()
         leaving.join(PATIENCE)
-        self.assertFalse(staying.inside.is_set())
+        self.assertFalse(staying.inside.wait(0.05))
         self.assertIsInstance(leaving.failure, ClientDeparted)
         self.assertEqual(gate.waiting, 1)
         inside.leave()

@@ -66,22 +66,22 @@ class Endpoints:
                 )
             return handler(request, downstream, entry)
         except RelayError as error:
-            return self._failed(error, request, entry)
+            return self._failed(error, request, downstream, entry)
         except ClientDeparted:
             raise
         except Exception as error:  # a bug of the relay's: said in the log, whole, and to the client in one sentence
             self._log.say(traceback.format_exc().rstrip(), request_id=request.id)
             bug = RelayError(f"ccrelay: internal error ({type(error).__name__}); its log has the details")
-            if not downstream.sent:
-                return self._failed(bug, request, entry)
-            entry.failures.append(bug.message)
-            downstream.keep_alive = False
-            downstream.write(in_band_error(bug, request.id), last=True)
-            return None
+            return self._failed(bug, request, downstream, entry)
 
-    def _failed(self, error: RelayError, request: Request, entry: Entry) -> Response:
+    def _failed(self, error: RelayError, request: Request, downstream: Downstream, entry: Entry) -> Response | None:
+        """The error as a response; as the last event of the stream if that has begun."""
         if not entry.failures or entry.failures[-1] != error.message:
             entry.failures.append(error.message)
+        if downstream.sent:
+            entry.status = 200  # that is what the client saw, early
+            downstream.write(in_band_error(error, request.id), last=True)
+            return None
         headers = error_headers(error, self._health)
         if not any(name == "request-id" for name, _ in headers):
             headers.append(("request-id", request.id))

@@ -71,6 +71,8 @@ class Log:
 
     def _text(self, entry: Entry) -> str:
         name = _one_line(entry.requested or f"{entry.method} {entry.path}")
+        if entry.path.endswith("/count_tokens"):
+            name = f"count_tokens {name}"
         if entry.answered_by and entry.answered_by != entry.requested:
             name += f" → {_one_line(entry.answered_by)}"
         parts = [time.strftime("%H:%M:%S"), self._status(entry), name, _times(entry), _tokens(entry.report)]

@@ -99,7 +99,7 @@ class Relay:
     def messages(self, request: Request, downstream: Downstream, entry: Entry) -> Response | None:
         """Answers a request to /v1/messages: a Response, or None if the answer was streamed.
 
-        Raises RelayError while nothing has been sent, ClientDeparted when nobody is left to answer.
+        Raises RelayError, ClientDeparted when nobody is left to answer.
         """
         asked = MessagesRequest(request.body, request.headers, request.id, request.query)
         entry.requested, entry.stream, entry.session = asked.model, asked.stream, asked.session
@@ -108,15 +108,7 @@ class Relay:
             patience, interval = self._routing.first_event_patience, self._server.ping_interval
             downstream.expect_stream([("request-id", request.id)], patience, interval)
         with self._heartbeat.watching(downstream):
-            try:
-                return self._first_that_answers(candidates, Turn(asked, downstream, entry))
-            except RelayError as error:
-                if not downstream.sent:
-                    raise
-                entry.status = 200  # that is what the client saw, early
-                entry.status = 200
-                downstream.write(in_band_error(error, request.id), last=True)
-                return None
+            return self._first_that_answers(candidates, Turn(asked, downstream, entry))
 
     def _first_that_answers(self, candidates: list[Candidate], turn: Turn) -> Response | None:
         entry, downstream = turn.entry, turn.downstream

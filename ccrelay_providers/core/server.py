@@ -194,7 +194,7 @@ class Connection(BaseRequestHandler):
         return data
 
     def _read_body(self, head: RequestHead) -> bytes:
-        length = body_length(head.headers)
+        length = body_length(head.headers, head.version)
         if length == 0:
             return b""
         if length is not None and length > self.server.max_body:

@@ -90,7 +90,7 @@ def _split(head: bytes, error: type[RelayError]) -> tuple[str, Headers]:
     return first, Headers((name, value.strip(" \t")) for name, _, value in fields)
 
 
-def body_length(headers: Headers) -> int | None:
+def body_length(headers: Headers, version: int = 1) -> int | None:
     """Length of a request's body in bytes; None if it is chunked. What could be read in two ways is refused."""
     lengths, codings = headers.all("content-length"), headers.all("transfer-encoding")
     if lengths and codings:
@@ -98,6 +98,8 @@ def body_length(headers: Headers) -> int | None:
     if len(lengths) > 1 or len(codings) > 1:
         raise InvalidRequest("content-length or transfer-encoding is given twice")
     if codings:
+        if not version:
+            raise InvalidRequest("transfer-encoding: HTTP/1.0 has none")
         if codings[0].lower() != "chunked":
             raise InvalidRequest(f"transfer-encoding: expected chunked, got {codings[0]!r}")
         return None

@@ -211,6 +211,18 @@ def check_fields(body: Json, counting: bool) -> None:
     for name in ("thinking", "tool_choice", "output_config", "metadata"):
         if not isinstance(body.get(name) or {}, dict):
             raise InvalidRequest(f"{name}: expected an object")
+    check_names(body)
+
+
+def check_names(body: Json) -> None:
+    """What providers look up in tables has to be a word."""
+    tools = enumerate(body.get("tools") or [])
+    words = {f"tools.{number}.name": tool.get("name") for number, tool in tools}
+    words["tool_choice.name"] = (body.get("tool_choice") or {}).get("name")
+    words["output_config.effort"] = (body.get("output_config") or {}).get("effort")
+    for field, word in words.items():
+        if word is not None and not isinstance(word, str):
+            raise InvalidRequest(f"{field}: expected text")
 
 
 _DELTA = (

@@ -6,6 +6,7 @@ the response to read, and the report to fill in.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from .errors import RelayError
     from .http1 import Headers
     from .messages import MessagesRequest
+
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +128,11 @@ class Report:
         return (self.input_tokens or 0) + (self.cache_read or 0) + (self.cache_creation or 0)
 
     def dropped_header(self) -> str:
-        """`thinking=2, image=1`: the value of x-ccrelay-dropped."""
-        return ", ".join(f"{name}={count}" for name, count in sorted(self.dropped.items()))
+        """`image=1, thinking=2`: the value of x-ccrelay-dropped. A client's field may have any name."""
+        named: Counter[str] = Counter()
+        for name, count in self.dropped.items():
+            named[name if _PLAIN_NAME.match(name) else "field"] += count
+        return ", ".join(f"{name}={count}" for name, count in sorted(named.items()))
 
 
 USAGE_FIELDS = (
