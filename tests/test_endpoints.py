@@ -171,7 +171,7 @@ class TestBugs(unittest.TestCase):
             downstream.write(b"event: x\ndata: {}\n\n")
             raise KeyError
 
-        downstream, got, log = self.answer(messages)
+        _, got, log = self.answer(messages)
         self.assertEqual(got.count("HTTP/1.1"), 1, got)
         self.assertIn('event: error\ndata: {"type":"error","error":{"type":"api_error"', got)
         self.assertTrue(got.endswith("\r\n0\r\n\r\n"))
