@@ -649,6 +649,7 @@ class TestJsonLog(ServerTest):
 
     def test_every_line_is_an_object(self) -> None:
         self.relay.messages(turn("echo/echo"), {**CLIENT, "x-claude-code-session-id": "s1"})
+        self.relay.wait_for_log("s1")  # a line comes after its answer
         self.relay.messages(turn("xyzzy"))
         self.relay.wait_for_log("xyzzy")
         fine, wrong = (json.loads(line) for line in self.relay.log.splitlines())

@@ -97,7 +97,7 @@ class Connection:
 
     def send(self, head: bytes, body: bytes) -> None:
         """A small body in one write with its head. A peer that closes early may have answered: reading will tell."""
-        with suppress(BrokenPipeError, ConnectionResetError):
+        with suppress(OSError):
             try:
                 if len(body) <= READ_SIZE:
                     self._http.send(head + body)
