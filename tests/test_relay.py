@@ -225,6 +225,38 @@ class TestAnthropic(RelayTest):
             self.assertAlmostEqual(answer.json["input_tokens"], 250, delta=60)
 
 
+class TestConfiguredKey(unittest.TestCase):
+    """An `anthropic` provider with a key of its own uses that, whatever the client sends."""
+
+    def setUp(self) -> None:
+        stack = ExitStack()
+        self.addCleanup(stack.close)
+        self.upstream = stack.enter_context(Upstream("anthropic"))
+        self.stack = stack
+
+    def relay(self, key: str) -> Relay:
+        config = f'[providers.claude]\ntype = "anthropic"\nbase_url = "{self.upstream.url}/v1/"\napi_key = "{key}"\n'
+        return self.stack.enter_context(Relay(config))
+
+    def test_it_takes_the_place_of_the_clients_credential(self) -> None:
+        answer = self.relay("configured-key").messages(turn("claude-opus-5-5"), {**CLIENT, "x-api-key": "client-key"})
+        [seen] = self.upstream.requests()
+        self.assertEqual((answer.status, seen.path), (200, "/v1/messages?beta=true"))
+        self.assertEqual((seen.header("x-api-key"), seen.header("authorization")), ("configured-key", None))
+
+    def test_its_rate_limits_are_not_the_clients_business(self) -> None:
+        answer = self.relay("configured-key").messages(turn("claude-opus-5-5", stream=True))
+        self.assertFalse([name for name in answer.headers if name.startswith("anthropic-ratelimit-")])
+
+    def test_a_refused_key_sends_nobody_to_login(self) -> None:
+        relay = self.relay("bad-key")
+        answer = relay.messages(turn("claude-opus-5-5"))
+        self.assertEqual((answer.status, answer.json["error"]["type"]), (502, "api_error"))
+        self.assertEqual(answer.headers["x-should-retry"], "false")
+        self.assertIn("claude: refused the relay's key", answer.json["error"]["message"])
+        self.assertNotIn("bad-key", relay.log + answer.body.decode())
+
+
 class TestIsolation(RelayTest):
     def test_no_other_provider_sees_the_clients_credential(self) -> None:
         headers = {

@@ -18,7 +18,8 @@ from typing import ClassVar
 from unittest import mock
 
 from ccrelay_providers.core import upstream
-from ccrelay_providers.core.upstream import MAX_IDLE, Connection, ConnectionPool, Origin, _Proxies
+from ccrelay_providers.core.proxies import Proxies
+from ccrelay_providers.core.upstream import MAX_IDLE, Connection, ConnectionPool, Origin
 from ccrelay_providers.wire.errors import UpstreamDisconnected, UpstreamFailure, UpstreamTimeout
 from ccrelay_providers.wire.provider import UpstreamRequest
 
@@ -354,41 +355,6 @@ class TestTime(PoolTest):
             self.ask(Origin("zai", "http://h", 3, PATIENCE))
 
 
-class TestProxies(unittest.TestCase):
-    def chosen(self, base_url: str, **environ: str) -> tuple[str, int, str]:
-        """Where the connection goes, and what stands in front of the path."""
-        context = ssl.create_default_context() if base_url.startswith("https") else None
-        connection = _Proxies(environ).connection(Origin("n", base_url, 1, 1), context)
-        return connection._http.host, connection._http.port, connection.absolute_form
-
-    def test_none(self) -> None:
-        self.assertEqual(self.chosen("https://api.z.ai/api"), ("api.z.ai", 443, ""))
-        self.assertEqual(self.chosen("https://api.z.ai/api", HTTPS_PROXY=""), ("api.z.ai", 443, ""))
-
-    def test_by_scheme(self) -> None:
-        both = {"HTTPS_PROXY": "http://s:1", "http_proxy": "p:2"}
-        self.assertEqual(self.chosen("https://api.z.ai", **both), ("s", 1, ""))
-        self.assertEqual(self.chosen("http://far:11434", **both), ("p", 2, "http://far:11434"))
-        self.assertEqual(self.chosen("http://far", ALL_PROXY="http://a:3"), ("a", 3, "http://far"))
-
-    def test_never_for_this_machine(self) -> None:
-        for host in ("localhost", "127.0.0.1", "127.0.0.2", "[::1]"):
-            host_name, port, _ = self.chosen(f"http://{host}:11434", HTTP_PROXY="http://p:1", ALL_PROXY="http://p:1")
-            self.assertEqual((host_name, port), (host.strip("[]"), 11434))
-
-    def test_no_proxy(self) -> None:
-        for listed in ("z.ai", ".z.ai", "*.z.ai", "x, api.z.ai", "*", "API.Z.AI"):
-            self.assertEqual(self.chosen("https://api.z.ai", https_proxy="p:1", NO_PROXY=listed)[0], "api.z.ai", listed)
-        for listed in ("i.z.ai", "ai.z", "z.ai.com", "anthropic.com"):
-            self.assertEqual(self.chosen("https://api.z.ai", https_proxy="p:1", no_proxy=listed)[0], "p", listed)
-
-    def test_a_tunnel_with_a_password(self) -> None:
-        context, proxies = ssl.create_default_context(), _Proxies({"https_proxy": "http://user:p%40ss@p:1"})
-        http = proxies.connection(Origin("n", "https://api.z.ai", 1, 1), context)._http
-        self.assertEqual((http._tunnel_host, http._tunnel_port), ("api.z.ai", 443))  # type: ignore[attr-defined]
-        self.assertIn("Basic dXNlcjpwQHNz", http._tunnel_headers.values())  # type: ignore[attr-defined]
-
-
 class TestProxied(PoolTest):
     """Through a proxy on this machine, to names that only the proxy knows."""
 
@@ -499,8 +465,8 @@ class TestTls(PoolTest):
         self.trusted()
         far = Server(self, tls=self.server_side)
         proxy = Tunnel(self, far.port)
-        self.pool._proxies = _Proxies({"https_proxy": proxy.url})
-        with mock.patch.object(_Proxies, "_direct", return_value=False):
+        self.pool._proxies = Proxies({"https_proxy": proxy.url})
+        with mock.patch.object(Proxies, "_direct", return_value=False):
             self.assertEqual(self.ask(self.origin(far)), b"ok")
         self.assertEqual(proxy.asked, f"CONNECT localhost:{far.port}".encode())
         self.assertTrue(far.requests[0].startswith(b"GET /x HTTP/1.1\r\n"))

@@ -72,6 +72,8 @@ class Endpoints:
         except Exception as error:  # a bug of the relay's: said in the log, whole, and to the client in one sentence
             self._log.say(traceback.format_exc().rstrip(), request_id=request.id)
             bug = RelayError(f"ccrelay: internal error ({type(error).__name__}); its log has the details")
+            if downstream.sent:
+                downstream.keep_alive = False  # nobody knows how far the answer had come
             return self._failed(bug, request, downstream, entry)
 
     def _failed(self, error: RelayError, request: Request, downstream: Downstream, entry: Entry) -> Response | None:
@@ -101,7 +103,8 @@ class Endpoints:
         if methods is None:
             raise NotFound(f"{path}: no such endpoint")
         if method not in methods:
-            raise MethodNotAllowed(f"{path}: takes {' and '.join(methods)}, not {method}")
+            allow = (("allow", ", ".join(methods)),)
+            raise MethodNotAllowed(f"{path}: takes {' and '.join(methods)}, not {method}", headers=allow)
         return methods[method]
 
     # ---- models ----

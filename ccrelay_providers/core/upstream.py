@@ -12,16 +12,16 @@ import ssl
 import threading
 import time
 import zlib
-from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ..wire.errors import UpstreamDisconnected, UpstreamFailure, UpstreamTimeout
 from ..wire.http1 import MAX_HEAD, Headers, ResponseHead, parse_response, render_head, response_decoder
 from ..wire.provider import UpstreamRequest
+from .proxies import Proxies
 from .sockets import peek, readable, set_timeouts
 
 READ_SIZE = 65536
@@ -66,6 +66,9 @@ class Connection:
         self.idle_since = 0.0
         self.absolute_form = ""  # in front of the path, for a proxy that is no tunnel
         self.proxy_headers: dict[str, str] = {}  # for the same
+
+    def tunnel_to(self, host: str, port: int, headers: dict[str, str]) -> None:
+        self._http.set_tunnel(host, port, headers=headers)
 
     def open(self) -> None:
         name, place = self.origin.name, self.origin.parts.netloc
@@ -239,7 +242,7 @@ class ConnectionPool:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._lock = threading.Lock()
         self._idle: dict[Origin, list[Connection]] = {}
-        self._proxies = _Proxies(environ)
+        self._proxies = Proxies(environ)
         self._tls: ssl.SSLContext | None = None
         self.on_idle: Callable[[float], None] = lambda due: None
         """Told when idle connections have to be closed: the heartbeat's `expect`."""
@@ -317,7 +320,7 @@ class ConnectionPool:
         self.on_idle(connection.idle_since + MAX_IDLE)
 
     def _open(self, origin: Origin) -> Connection:
-        connection = self._proxies.connection(origin, self._context() if origin.tls else None)
+        connection = _connection(origin, self._proxies, self._context() if origin.tls else None)
         try:
             connection.open()
         except BaseException:
@@ -346,48 +349,25 @@ class ConnectionPool:
             connection.close()
 
 
-class _Proxies:
-    """HTTP_PROXY, HTTPS_PROXY and NO_PROXY, for upstreams that are not on this machine."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        lower = {name.lower(): value for name, value in environ.items() if name.lower().endswith("_proxy") and value}
-        self._by_scheme = {
-            scheme: lower.get(f"{scheme}_proxy") or lower.get("all_proxy") for scheme in ("http", "https")
-        }
-        self._bypassed = [
-            part.strip().lstrip("*.").lower() for part in lower.get("no_proxy", "").split(",") if part.strip()
-        ]
-        self._bypass_all = lower.get("no_proxy", "").strip() == "*"
-
-    def connection(self, origin: Origin, context: ssl.SSLContext | None) -> Connection:
-        host = origin.parts.hostname or ""
-        proxy = None if self._direct(host) else self._by_scheme[origin.parts.scheme]
-        if proxy is None:
-            return Connection(origin, self._http(host, origin.port, origin, context))
-        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        http = self._http(parts.hostname or "", parts.port or 80, origin, context)
-        connection = Connection(origin, http)
-        if origin.tls:
-            http.set_tunnel(host, origin.port, headers=_proxy_authorization(parts))
-        else:
-            connection.absolute_form = f"http://{origin.parts.netloc}"
-            connection.proxy_headers = _proxy_authorization(parts)
-        return connection
-
-    @staticmethod
-    def _http(host: str, port: int, origin: Origin, context: ssl.SSLContext | None) -> HTTPConnection:
-        if context is None:
-            return HTTPConnection(host, port, timeout=origin.connect_timeout)
-        return HTTPSConnection(host, port, timeout=origin.connect_timeout, context=context)
-
-    def _direct(self, host: str) -> bool:
-        if self._bypass_all or host == "localhost" or host.startswith("127.") or host == "::1":
-            return True
-        return any(host == name or host.endswith(f".{name}") for name in self._bypassed)
+def _connection(origin: Origin, proxies: Proxies, context: ssl.SSLContext | None) -> Connection:
+    """Not yet open: direct, through a tunnel (TLS), or by asking a proxy for the whole address."""
+    host = origin.parts.hostname or ""
+    try:
+        proxy = proxies.choose(origin.parts.scheme, host)
+    except ValueError as error:
+        raise UpstreamFailure(f"{origin.name}: {error}") from None
+    if proxy is None:
+        return Connection(origin, _http(host, origin.port, origin, context))
+    connection = Connection(origin, _http(proxy.host, proxy.port, origin, context))
+    if origin.tls:
+        connection.tunnel_to(host, origin.port, proxy.headers)
+    else:
+        connection.absolute_form = f"http://{origin.parts.netloc}"
+        connection.proxy_headers = proxy.headers
+    return connection
 
 
-def _proxy_authorization(parts: SplitResult) -> dict[str, str]:
-    if not parts.username:
-        return {}
-    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return {"proxy-authorization": "Basic " + b64encode(pair.encode()).decode()}
+def _http(host: str, port: int, origin: Origin, context: ssl.SSLContext | None) -> HTTPConnection:
+    if context is None:
+        return HTTPConnection(host, port, timeout=origin.connect_timeout)
+    return HTTPSConnection(host, port, timeout=origin.connect_timeout, context=context)
