@@ -6,6 +6,8 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -61,9 +63,7 @@ class Endpoints:
             handler = self._handler(request.method, request.path)
             if handler not in (_hello, _health):
                 headers = self._guard.authenticate(request.headers)
-                request = Request(
-                    request.method, request.path, request.query, headers, request.body, request.id, request.received
-                )
+                request = request if headers is request.headers else replace(request, headers=headers)
             return handler(request, downstream, entry)
         except RelayError as error:
             return self._failed(error, request, downstream, entry)
@@ -134,6 +134,7 @@ def _health(request: Request, downstream: Downstream, entry: Entry) -> Response:
     return Response(200, b'{"status":"ok"}')
 
 
+@lru_cache(256)
 def normalised(path: str) -> str:
     """Without doubled slashes, a trailing slash, or a `/v1` too many: base URLs are written in many ways."""
     path = re.sub("/{2,}", "/", unquote(path)).rstrip("/") or "/"

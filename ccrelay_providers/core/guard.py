@@ -13,7 +13,7 @@ from .config import Server
 class Guard:
     def __init__(self, server: Server) -> None:
         self._token = server.token.encode() if server.token else None
-        self._hosts = {host.lower() for host in (server.host, *server.allowed_hosts)}
+        self._hosts = {"localhost", "127.0.0.1", "::1", *map(str.lower, (server.host, *server.allowed_hosts))}
 
     def check_origin(self, headers: Headers) -> None:
         """Refuses foreign names (a rebound DNS name is one), foreign pages and whatever a browser calls cross-site."""
@@ -29,7 +29,7 @@ class Guard:
             raise PermissionDenied("sec-fetch-site: requests from web pages are refused")
 
     def _known(self, name: str) -> bool:
-        return name == "localhost" or name in self._hosts or is_loopback(name)
+        return name in self._hosts or is_loopback(name)
 
     def authenticate(self, headers: Headers) -> Headers:
         """The headers without the relay's own credential. Raises AuthenticationFailed if one is needed and missing."""

@@ -22,8 +22,8 @@ _GOOD_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 _ID_NOT_ANTHROPICS = re.compile(rb'"tool_use_id"\s*:\s*"(?!(?:srv)?toolu_[a-zA-Z0-9_-]*")')
 _UNSIGNED = re.compile(rb'"signature"\s*:\s*(?:""|null)')
 _SIGNATURE = re.compile(rb'"signature"\s*:')
-_ENABLED = re.compile(rb'"thinking"\s*:\s*\{[^{}]*"type"\s*:\s*"enabled"')
-_THINKING = re.compile(rb'"type"\s*:\s*"thinking"')
+_IS_TYPE = re.compile(rb':\s*"(redacted_)?\Z')
+_THINKING = re.compile(rb'thinking"(?P<enabled>\s*:\s*\{[^{}]*"type"\s*:\s*"enabled")?')
 
 
 def mark(provider_type: str, signature: str) -> str:
@@ -46,13 +46,17 @@ def provenance(signature: Any) -> tuple[str | None, str]:
 
 def may_need_repair(raw: bytes) -> bool:
     """Whether a body could hold something that another provider made. Looks at bytes; True does not mean it does."""
-    if MARK.encode() in raw or _ID_NOT_ANTHROPICS.search(raw):
+    if _ID_NOT_ANTHROPICS.search(raw):
         return True
-    if b'"thinking"' not in raw:
+    types = []
+    for word in _THINKING.finditer(raw):
+        if word["enabled"]:  # a tool loop that began elsewhere may have no thinking at all
+            return True
+        if is_type := _IS_TYPE.search(raw, max(0, word.start() - 32), word.start()):
+            types.append(is_type[1])
+    if not types:
         return False
-    if _ENABLED.search(raw):  # a tool loop that began elsewhere may have no thinking at all
-        return True
-    return bool(_UNSIGNED.search(raw)) or len(_THINKING.findall(raw)) > len(_SIGNATURE.findall(raw))
+    return MARK.encode() in raw or bool(_UNSIGNED.search(raw)) or types.count(None) > len(_SIGNATURE.findall(raw))
 
 
 def for_anthropic(body: Json, dropped: Counter[str]) -> Json:

@@ -53,6 +53,10 @@ def _line_feeds(data: bytes) -> bytes:
 
 def parse(event: bytes) -> ServerSentEvent:
     """One event without its blank line. An event without a name gets the name `message`; comments are left out."""
+    if event.startswith(b"event: "):  # as Anthropic writes them: a line each for name and data
+        first, _, rest = event[7:].partition(b"\ndata: ")
+        if rest and b"\n" not in first and b"\n" not in rest:
+            return ServerSentEvent(first.decode("utf-8", "replace") or "message", rest.decode("utf-8", "replace"))
     name, data = "message", []
     for line in event.decode("utf-8", "replace").split("\n"):
         field, _, value = line.partition(":")
