@@ -35,10 +35,6 @@ LOOK_SECONDS = 0.25  # what the start waits for an Ollama on this machine to say
 __all__ = ["main"]
 
 
-class Stopped(BaseException):
-    """SIGTERM or SIGINT: no error, and nothing that an `except Exception` should catch."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(sys.argv[1:] if argv is None else argv)
     try:
@@ -78,16 +74,37 @@ def serve(config: Config, verbose: bool) -> int:
     server, catalog = build(config, log)
     if server is None:
         return 1
+    raise_file_limit(2 * config.server.max_connections + 64)
     catalog.refresh(wait=LOOK_SECONDS)
     announce(config, catalog, server, sys.stdout)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop)
+    stop_on_signals(server)
+    server.run()
+    return drain(server, log)
+
+
+def stop_on_signals(server: RelayServer) -> None:
+    """SIGTERM or SIGINT stops the server; a second one ends at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, lambda number, frame: os._exit(1))
+        server.stop()
+
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, stop)
+
+
+def raise_file_limit(wanted: int) -> None:
+    """Two descriptors a stream are soon more than the usual limits, 1024 on Linux and 256 on macOS."""
     try:
-        # without a poll interval it sleeps in the accept; Windows could not be interrupted there
-        server.serve_forever(poll_interval=0.5 if os.name == "nt" else None)  # type: ignore[arg-type]
-    except Stopped:
-        return drain(server, log)
-    return 0
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def build(config: Config, log: Log) -> tuple[RelayServer | None, Catalog]:
@@ -114,13 +131,6 @@ def listen(server: Server, endpoints: Endpoints, heartbeat: Heartbeat) -> RelayS
             file=sys.stderr,
         )
         return None
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """A second signal ends at once."""
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_number, lambda number, frame: os._exit(1))
-    raise Stopped
 
 
 def drain(server: RelayServer, log: Log) -> int:

@@ -102,7 +102,7 @@ def answered(raw: bytes, target: Target, report: Report) -> Json:
     if not isinstance(body, dict) or not isinstance(body.get("content"), list):
         raise UpstreamDisconnected(f"{target.provider}: answered 200 without a message; is base_url right?")
     report.usage(body.get("usage"))
-    report.stop_reason = body.get("stop_reason")
+    report.stopped(body.get("stop_reason"))
     return body
 
 

@@ -258,7 +258,7 @@ class _Repairs:
         """`tool_use` if and only if there was a call: else the client's loop stops midway, or waits for nothing."""
         given = message.get("stop_reason")
         if given not in ("tool_use", "end_turn"):
-            self._report.stop_reason = given or self._report.stop_reason
+            self._report.stopped(given)
             return False
         message["stop_reason"] = self._report.stop_reason = "tool_use" if self._tool_uses else "end_turn"
         if message["stop_reason"] == given:

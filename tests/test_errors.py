@@ -18,7 +18,8 @@ from ccrelay_providers.wire.errors import (
 
 
 def all_kinds(root: type[RelayError] = RelayError) -> list[type[RelayError]]:
-    return [kind for child in root.__subclasses__() for kind in (child, *all_kinds(child))]
+    own = [child for child in root.__subclasses__() if child.__module__ == RelayError.__module__]
+    return [kind for child in own for kind in (child, *all_kinds(child))]
 
 
 def made(kind: type[RelayError]) -> RelayError:

@@ -208,5 +208,29 @@ class TestDeparture(DownstreamTest):
         self.assertGreaterEqual(time.monotonic() - started, 0.049)
 
 
+class TestSettle(unittest.TestCase):
+    """Whether a stream has begun is decided once: no ping slips in between the question and the answer."""
+
+    def test_no_ping_comes_after_it(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        downstream = Downstream(ours)
+        downstream.expect_stream([], 0.0, 1.0)
+        self.assertFalse(downstream.settle())
+        downstream.beat(time.monotonic() + 10)
+        downstream.respond(Response(400))
+        self.assertTrue(theirs.recv(100).startswith(b"HTTP/1.1 400"))
+
+    def test_a_ping_before_it_counts_as_a_beginning(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        downstream = Downstream(ours)
+        downstream.expect_stream([], 0.0, 1.0)
+        downstream.beat(time.monotonic())
+        self.assertTrue(downstream.settle())
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -171,5 +171,13 @@ class RepairTests(PassthroughTests):
         self.assertIn(b'"x":1}\n\n' + DELTA + b'event: extra\ndata: {"type":"extra"}\n\n' + CLOSE, sent)
 
 
+class OddFields(unittest.TestCase):
+    def test_counts_and_reasons_of_the_wrong_kind_are_not_taken_over(self) -> None:
+        report = Report()
+        report.usage({"input_tokens": 10**400, "output_tokens": True, "cache_read_input_tokens": -1})
+        report.stopped({"not": "a word"})
+        self.assertEqual((report.prompt_tokens, report.output_tokens, report.stop_reason), (0, None, None))
+
+
 if __name__ == "__main__":
     unittest.main()

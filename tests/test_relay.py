@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import socket
 import time
 import unittest
 from contextlib import ExitStack
@@ -578,6 +579,31 @@ class TestDeparture(RelayTest):
         answer = self.relay.messages(turn("ollama/qwen3:8b", "the third"))
         self.assertIn("the third", answer.text)
         self.assertNotIn("the second", repr([request.body for request in self.ollama.requests()]))
+
+    def test_with_a_pipelined_byte_in_front_of_its_end(self) -> None:
+        self.anthropic.script(reply(anthropic_text_stream("words")[:3], end="hang"))
+        stream = self.relay.stream(turn("claude-sonnet-5-5"))
+        stream.read_until(b"content_block_start")
+        stream.connection.sendall(b"\r\n")
+        stream.close()
+        self.assert_closed_soon(self.anthropic, time.monotonic())
+
+    def test_while_the_connection_is_being_made(self) -> None:
+        """A listener whose backlog is full answers no packet; the relay would wait ten seconds for it."""
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as stack:
+            for _ in range(4):
+                filler = stack.enter_context(socket.socket())
+                filler.setblocking(False)
+                filler.connect_ex(listener.getsockname())
+            port = listener.getsockname()[1]
+            config = f'[providers.far]\ntype = "anthropic"\nbase_url = "http://127.0.0.1:{port}"\nmax_concurrent = 1\n'
+            relay = stack.enter_context(Relay(config))
+            stream = relay.stream(turn("claude-x"))
+            time.sleep(0.3)
+            stream.close()
+            left = time.monotonic()
+            relay.wait_for_log("left")
+            self.assertLess(time.monotonic() - left, 1)
 
     def test_it_says_nothing_about_the_provider(self) -> None:
         self.test_in_the_middle_of_a_stream()

@@ -46,6 +46,17 @@ class TestStrategies(RouterTest):
         router = self.router("round-robin")
         self.assertEqual([self.order(router) for _ in range(4)], ["abc", "bca", "cab", "abc"])
 
+    def test_counting_tokens_and_sessions_at_home_take_no_turn(self) -> None:
+        router = self.router("round-robin")
+        home = router.candidates("r", "old")[0]
+        router.answered(home, "r", "old")
+        firsts = []
+        for number in range(3):
+            router.candidates("r", f"new {number}", turn=False)
+            router.candidates("r", "old")
+            firsts.append(self.order(router, session=f"new {number}")[0])
+        self.assertEqual((home.provider.name, firsts), ("a", ["b", "c", "a"]))
+
     def test_names_take_turns_on_their_own(self) -> None:
         router = self.router("round-robin")
         self.assertEqual((self.order(router), self.order(router, "m"), self.order(router)), ("abc", "abc", "bca"))

@@ -350,7 +350,7 @@ class TestTime(PoolTest):
         self.cannot_connect(socket.gaierror(-2, "unknown"), UpstreamFailure, words)
 
     def cannot_connect(self, reason: OSError, error: type[UpstreamFailure], words: str) -> None:
-        patch = mock.patch("socket.create_connection", side_effect=reason)
+        patch = mock.patch.object(Connection, "_tcp", side_effect=reason)
         with patch, self.assertRaisesRegex(error, words):
             self.ask(Origin("zai", "http://h", 3, PATIENCE))
 

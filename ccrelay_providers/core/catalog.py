@@ -113,7 +113,9 @@ class Catalog:
         threads = []
         for provider in self.providers:
             found = self._found.get(provider.name)
-            if found and time.monotonic() - found.asked_at >= (RETRY if found.error else FRESH):
+            if not found or (found.looking.locked() and not wait):
+                continue
+            if time.monotonic() - found.asked_at >= (RETRY if found.error else FRESH):
                 threads.append(
                     threading.Thread(target=self.look, args=(provider,), name=f"discover {provider.name}", daemon=True)
                 )
@@ -164,7 +166,7 @@ class Catalog:
         if provider is None or not model_id:
             return None
         model = self._model(provider, model_id)
-        if model is None and provider.discover:
+        if model is None and provider.discover and not self._in_doubt(provider):
             self.look(provider)
             model = self._model(provider, model_id)
         if model is None and self._may_have(provider, model_id):
@@ -182,7 +184,14 @@ class Catalog:
         """New Claude models work without a new relay.toml; what an upstream that is down has is not known."""
         if provider.type == "anthropic":
             return model_id.startswith("claude-")
-        return provider.discover and (model_id.endswith("cloud") or self.discovery_error(provider) is not None)
+        return provider.discover and (model_id.endswith("cloud") or self._in_doubt(provider))
+
+    def _in_doubt(self, provider: Provider) -> bool:
+        """Its upstream did not answer, or is being asked just now. No request waits for that: it is asked to answer."""
+        found = self._found[provider.name]
+        if found.error is not None:
+            self.refresh()
+        return found.error is not None or found.looking.locked()
 
     def _targets(self, route: Route) -> list[Candidate]:
         """The route's targets that exist now. Raises NotFound if none does."""

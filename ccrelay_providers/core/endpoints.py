@@ -72,7 +72,7 @@ class Endpoints:
         except Exception as error:  # a bug of the relay's: said in the log, whole, and to the client in one sentence
             self._log.say(traceback.format_exc().rstrip(), request_id=request.id)
             bug = RelayError(f"ccrelay: internal error ({type(error).__name__}); its log has the details")
-            if downstream.sent:
+            if downstream.settle():
                 downstream.keep_alive = False  # nobody knows how far the answer had come
             return self._failed(bug, request, downstream, entry)
 
@@ -80,7 +80,7 @@ class Endpoints:
         """The error as a response; as the last event of the stream if that has begun."""
         if not entry.failures or entry.failures[-1] != error.message:
             entry.failures.append(error.message)
-        if downstream.sent:
+        if downstream.settle():
             entry.status = 200  # that is what the client saw, early
             downstream.write(in_band_error(error, request.id), last=True)
             return None

@@ -151,6 +151,12 @@ class Downstream:
         if self._gone.wait(seconds):
             raise ClientDeparted
 
+    def settle(self) -> bool:
+        """Whether a stream has begun; if not, none will: no ping comes from now on."""
+        with self._lock:
+            self._quiet_since = _NEVER
+            return self.sent
+
     def on_departure(self, interrupt: Callable[[], object] | None) -> None:
         """What a departing client calls from now on, in the heartbeat's thread. Raises ClientDeparted."""
         with self._departure:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ..wire.errors import KeyRefused, RateLimited, RelayError
 
 FIRST_REST, LONGEST_REST = 1.0, 60.0
+LONGEST_WAIT = 31 * 86400.0  # quotas reset by the month; whatever says more is no time
 REFUSED_REST = 3600.0  # a refused key or an empty balance does not mend by waiting; one probe an hour costs nothing
 
 
@@ -67,7 +68,6 @@ class Health:
         return min(LONGEST_REST, FIRST_REST * 2.0 ** min(failures, 10))
 
     def retry_after(self, error: RelayError) -> float | None:
-        """Seconds until the upstream wants to be asked again, if it said so."""
-        if error.resets_at is not None:
-            return max(0.0, error.resets_at - self._wall_clock())
-        return error.retry_after
+        """Seconds until the upstream wants to be asked again, if it said so; a month at most."""
+        wait = error.retry_after if error.resets_at is None else error.resets_at - self._wall_clock()
+        return None if wait is None else min(max(0.0, wait), LONGEST_WAIT)

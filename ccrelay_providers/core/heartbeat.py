@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
-from .sockets import peek
+from .sockets import hung_up
 
 _NEVER = float("inf")
 _LONGEST_SLEEP = 3600.0  # some systems take no more than 24 days
@@ -66,7 +66,7 @@ class Heartbeat:
         """While the body runs, the client's departure is noticed and its silence filled."""
         number = watched.connection.fileno()
         self._watched[number] = watched
-        if number in self._hung_up and peek(watched.connection) == b"":
+        if number in self._hung_up and hung_up(watched.connection):
             watched.depart()
         if self._hangups.needs_waking:
             self._waker.send(b"!")
@@ -103,7 +103,7 @@ class Heartbeat:
         self._hung_up.add(number)
         if (watched := self._watched.get(number)) is None:
             return
-        if peek(watched.connection) == b"":
+        if hung_up(watched.connection):
             watched.depart()
         else:
             self._hung_up.discard(number)
@@ -159,7 +159,7 @@ class _Looking:
 
     def wait(self, seconds: float, watched: dict[int, Watched]) -> list[int]:
         ready = select.select(self._own, [], [], min(seconds, _LOOK_INTERVAL) if watched else seconds)[0]
-        return [*ready, *(number for number, one in list(watched.items()) if peek(one.connection) == b"")]
+        return [*ready, *(number for number, one in list(watched.items()) if hung_up(one.connection))]
 
 
 def _hangups() -> _Epoll | _Looking:

@@ -103,11 +103,11 @@ class Relay:
         """
         asked = MessagesRequest(request.body, request.headers, request.id, request.query)
         entry.requested, entry.stream, entry.session = asked.model, asked.stream, asked.session
-        candidates = self._router.candidates(asked.model, asked.session)
         if asked.stream:
             patience, interval = self._routing.first_event_patience, self._server.ping_interval
             downstream.expect_stream([("request-id", request.id)], patience, interval)
         with self._heartbeat.watching(downstream):
+            candidates = self._router.candidates(asked.model, asked.session)
             return self._first_that_answers(candidates, Turn(asked, downstream, entry))
 
     def _first_that_answers(self, candidates: list[Candidate], turn: Turn) -> Response | None:
@@ -127,7 +127,7 @@ class Relay:
                 entry.failures.append(error.message)
                 if downstream.first_sent_at is not None or not error.try_next:
                     raise
-                failures.append(error)
+                failures.append(error.with_traceback(None))  # whose frames hold the whole attempt
         raise most_useful(failures)
 
     def _attempt(self, candidate: Candidate, turn: Turn) -> Response | None:
@@ -202,7 +202,7 @@ class Relay:
         """The upstream's count where it has a counter that answers, else an estimate, which says that it is one."""
         asked = MessagesRequest(request.body, request.headers, request.id, request.query, counting=True)
         entry.requested, entry.session = asked.model, asked.session
-        candidate = self._router.candidates(asked.model, asked.session)[0]
+        candidate = self._router.candidates(asked.model, asked.session, turn=False)[0]
         entry.answered_by, entry.attempts = candidate.id, 1
         target = candidate.target(self._calibration.factor(candidate.id))
         headers = answer_headers(request.id, candidate, entry)

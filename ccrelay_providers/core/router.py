@@ -29,14 +29,19 @@ class Router:
         self._running: Counter[str] = Counter()
         self._homes: OrderedDict[tuple[str, str], str] = OrderedDict()
 
-    def candidates(self, name: str, session: str | None) -> list[Candidate]:
-        """In the order to be tried. Who is resting is asked when nobody else can answer. Raises NotFound."""
+    def candidates(self, name: str, session: str | None, turn: bool = True) -> list[Candidate]:
+        """In the order to be tried. Who is resting is asked when nobody else can answer. Raises NotFound.
+
+        turn: whether it is a turn of the conversation, which moves the strategy on; counting tokens does not.
+        """
         found, route = self._catalog.resolve(name)
         if len(found) > 1:
-            strategy = (route.strategy if route else None) or self._routing.strategy
             with self._lock:
-                found = self._STRATEGIES[strategy](self, route.pattern if route else name, found)
-                found = self._home_first(found, (session, name) if session else None)
+                if home := self._home(found, (session or "", name)):
+                    found = [home, *(candidate for candidate in found if candidate is not home)]
+                elif turn:
+                    strategy = (route.strategy if route else None) or self._routing.strategy
+                    found = self._STRATEGIES[strategy](self, route.pattern if route else name, found)
         ordered = sorted(found, key=lambda candidate: not self._available(candidate.provider.name))
         return ordered[: self._routing.max_attempts] if self._routing.max_attempts else ordered
 
@@ -61,9 +66,10 @@ class Router:
             with self._lock:
                 self._running[candidate.id] -= 1
 
-    def _home_first(self, found: list[Candidate], key: tuple[str, str] | None) -> list[Candidate]:
-        home = self._homes.get(key) if key else None
-        return sorted(found, key=lambda candidate: candidate.id != home) if home else found
+    def _home(self, found: list[Candidate], key: tuple[str, str]) -> Candidate | None:
+        """Where the session was answered last, if it can be answered there: a provider that fails is left for good."""
+        home = self._homes.get(key)
+        return next((one for one in found if one.id == home and self._available(one.provider.name)), None)
 
     # ---- strategies; each is called with the lock held ----
 

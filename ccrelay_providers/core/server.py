@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import secrets
+import selectors
 import socket
 import threading
 import time
@@ -52,6 +55,7 @@ class RelayServer(ThreadingHTTPServer):
         self._answering = 0
         self._quiet = threading.Condition(self._lock)
         self.draining = False
+        self._woken, self._waker = socket.socketpair()
         if ":" in config.host:
             self.address_family = socket.AF_INET6
         super().__init__((config.host, config.port), Connection)
@@ -61,6 +65,15 @@ class RelayServer(ThreadingHTTPServer):
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Without file descriptors left accept() fails at once, and would be tried again at once."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                time.sleep(0.05)
+            raise
 
     @property
     def port(self) -> int:
@@ -99,6 +112,21 @@ class RelayServer(ThreadingHTTPServer):
             self._answering -= 1
             if not self._answering:
                 self._quiet.notify_all()
+
+    def run(self) -> None:
+        """Accepts until stop(). Sleeps in between; Windows cannot be interrupted there, and wakes twice a second."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
+            while not self.draining:
+                ready = selector.select(0.5 if os.name == "nt" else None)
+                if any(key.fileobj is self for key, _ in ready) and not self.draining:
+                    self._handle_request_noblock()  # type: ignore[attr-defined]  # socketserver's own, undeclared
+
+    def stop(self) -> None:
+        """Ends run(). May be called from a signal handler: nothing is interrupted in the middle."""
+        self.draining = True
+        self._waker.send(b"!")
 
     def drain(self, seconds: float) -> bool:
         """Takes no new connection, lets running answers finish. Whether all did."""

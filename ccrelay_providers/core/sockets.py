@@ -42,6 +42,15 @@ def peek(connection: socket.socket) -> bytes | None:
         return b""
 
 
+def hung_up(connection: socket.socket) -> bool:
+    """Whether the peer has closed its end, also if bytes that nobody has read lie in front of that."""
+    if not hasattr(select, "POLLRDHUP"):
+        return peek(connection) == b""
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return bool(poll.poll(0))
+
+
 def send_now(connection: socket.socket, data: bytes) -> int:
     """How many bytes the socket's buffer took at once. Raises OSError if none."""
     return connection.send(data, _NO_WAIT)

@@ -7,6 +7,7 @@ takes a missing terminal chunk for a clean end and a short Content-Length for a 
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 import threading
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import SplitResult, urlsplit
 
-from ..wire.errors import UpstreamDisconnected, UpstreamFailure, UpstreamTimeout
+from ..wire.errors import ServerBusy, UpstreamDisconnected, UpstreamFailure, UpstreamTimeout
 from ..wire.http1 import MAX_HEAD, Headers, ResponseHead, parse_response, render_head, response_decoder
 from ..wire.provider import UpstreamRequest
 from .proxies import Proxies
@@ -66,6 +67,9 @@ class Connection:
         self.idle_since = 0.0
         self.absolute_form = ""  # in front of the path, for a proxy that is no tunnel
         self.proxy_headers: dict[str, str] = {}  # for the same
+        self._aborted = False
+        self._opening: socket.socket | None = None
+        http._create_connection = self._tcp  # type: ignore[attr-defined]  # the hook http.client has for this
 
     def tunnel_to(self, host: str, port: int, headers: dict[str, str]) -> None:
         self._http.set_tunnel(host, port, headers=headers)
@@ -83,10 +87,38 @@ class Connection:
                 f"{name}: the certificate of {place} is not trusted ({error.verify_message})"
             ) from None
         except (OSError, HTTPException) as error:
+            if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+                raise ServerBusy("the relay has no file descriptors left; start it with a higher `ulimit -n`") from None
             raise UpstreamFailure(f"{name}: cannot connect to {place} ({_reason(error)})") from None
+        finally:
+            self._opening_done()
         self.socket: socket.socket = self._http.sock
         self.socket.settimeout(None)
         self._patience = 0.0
+
+    def _tcp(self, address: tuple[str, int], timeout: float, source: object = None) -> socket.socket:
+        """socket.create_connection, within reach of abort() from the first packet to the end of a TLS handshake."""
+        reason: OSError = OSError("no address")
+        for family, kind, protocol, _, place in socket.getaddrinfo(*address, 0, socket.SOCK_STREAM):
+            connection = socket.socket(family, kind, protocol)
+            connection.settimeout(timeout)
+            self._opening_done()
+            self._opening = connection.dup()  # wrap_socket() will take the number of the first away
+            try:
+                if self._aborted:
+                    raise ConnectionAbortedError("given up")
+                connection.connect(place)
+            except OSError as error:
+                connection.close()
+                reason = error
+            else:
+                return connection
+        raise reason
+
+    def _opening_done(self) -> None:
+        if self._opening is not None:
+            self._opening.close()
+            self._opening = None
 
     def wait_for(self, seconds: float) -> None:
         """How long receive() waits from now on."""
@@ -120,9 +152,12 @@ class Connection:
             raise UpstreamDisconnected(f"{self.origin.name}: the connection broke ({_reason(error)})") from None
 
     def abort(self) -> None:
-        """Ends a receive() that another thread waits in."""
-        with suppress(OSError):
-            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
+        """Ends what another thread waits for on this connection: that it opens, or that something comes."""
+        self._aborted = True
+        connection = self._opening or getattr(self, "socket", None)
+        if connection is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._http.close()
@@ -132,6 +167,10 @@ def _reason(error: Exception) -> str:
     if isinstance(error, socket.gaierror):
         return "the name cannot be resolved"
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+
+
+class _NoAnswer(UpstreamDisconnected):
+    """Not one byte came back."""
 
 
 class Incoming:
@@ -165,7 +204,7 @@ class Incoming:
     def _read_head(self) -> ResponseHead:
         while True:
             end = self._buffer.find(b"\r\n\r\n")
-            if end >= 0:
+            if 0 <= end <= MAX_HEAD:
                 head = parse_response(self._buffer[:end])
                 self._buffer = self._buffer[end + 4 :]
                 if head.status >= 200:
@@ -176,9 +215,13 @@ class Incoming:
             self._buffer += self._receive_head()
 
     def _receive_head(self) -> bytes:
-        data = self._connection.receive()
+        try:
+            data = self._connection.receive()
+        except UpstreamDisconnected as error:
+            raise error if self._buffer else _NoAnswer(error.message) from None
         if not data:
-            raise UpstreamDisconnected(f"{self._name}: closed the connection without an answer")
+            broken = UpstreamDisconnected if self._buffer else _NoAnswer
+            raise broken(f"{self._name}: closed the connection without an answer")
         return data
 
     def _inflater(self) -> Callable[[bytes], bytes] | None:
@@ -273,17 +316,18 @@ class ConnectionPool:
     ) -> tuple[Connection, Incoming]:
         connection = self._take(origin)
         if connection is not None:
-            watch(connection)
             try:
+                watch(connection)
                 return connection, self._send(connection, request)
-            except UpstreamDisconnected:  # it died while it was idle: the one case in which repeating is always safe
+            except _NoAnswer:  # it died while it was idle: the one case in which repeating is always safe
                 connection.close()
             except BaseException:
                 connection.close()
                 raise
-        connection = self._open(origin)
-        watch(connection)
+        connection = _connection(origin, self._proxies, self._context() if origin.tls else None)
         try:
+            watch(connection)
+            connection.open()
             return connection, self._send(connection, request)
         except BaseException:
             connection.close()
@@ -318,15 +362,6 @@ class ConnectionPool:
         with self._lock:
             self._idle.setdefault(connection.origin, []).append(connection)
         self.on_idle(connection.idle_since + MAX_IDLE)
-
-    def _open(self, origin: Origin) -> Connection:
-        connection = _connection(origin, self._proxies, self._context() if origin.tls else None)
-        try:
-            connection.open()
-        except BaseException:
-            connection.close()
-            raise
-        return connection
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:

@@ -75,7 +75,11 @@ class Passthrough:
         events = block.split(b"\n\n")
         changed = False
         for number, event in enumerate(events):
-            if event.startswith(_DELTA) and (self._watches is None or self._watches not in event):
+            if (
+                event.startswith(_DELTA)
+                and not self._report.ended
+                and (not self._watches or self._watches not in event)
+            ):
                 continue
             try:
                 replaced = self._event(event) if event else event
@@ -127,7 +131,7 @@ class Passthrough:
             self._committed = True
             self._report.usage(data.get("usage"))
             if isinstance(delta := data.get("delta"), dict):
-                self._report.stop_reason = delta.get("stop_reason") or self._report.stop_reason
+                self._report.stopped(delta.get("stop_reason"))
         elif kind == "message_stop":
             self._committed = self._report.ended = True
         return False

@@ -119,8 +119,13 @@ class Report:
         if not isinstance(usage, dict):
             return
         for name, key in USAGE_FIELDS:
-            if isinstance(count := usage.get(key), int) and (count or getattr(self, name) is None):
+            if _is_count(count := usage.get(key)) and (count or getattr(self, name) is None):
                 setattr(self, name, count)
+
+    def stopped(self, reason: object) -> None:
+        """Takes over a stop reason, if it is one."""
+        if isinstance(reason, str) and reason:
+            self.stop_reason = reason
 
     @property
     def prompt_tokens(self) -> int:
@@ -141,6 +146,10 @@ USAGE_FIELDS = (
     ("cache_read", "cache_read_input_tokens"),
     ("cache_creation", "cache_creation_input_tokens"),
 )
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 10**12  # a bool is no count, and nobody sends a trillion tokens
 
 
 class Provider(Protocol):
