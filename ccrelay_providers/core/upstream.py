@@ -236,12 +236,14 @@ class Incoming:
     def pieces(self) -> Iterator[bytes]:
         """The body's bytes, an item a read."""
         data, self._buffer = self._buffer, b""
+        decoder, receive = self._decoder, self._connection.receive
+        decoded = decoder.feed if self._inflate is None else self._payload
         while True:
-            if payload := self._payload(data):
+            if payload := decoded(data):
                 yield payload
-            if self._decoder.ended:
+            if decoder.ended:
                 return
-            data = self._connection.receive()
+            data = receive()
             if not data:
                 self._at_end()
                 return

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from . import blocks
@@ -19,11 +20,11 @@ MARK = "ccrelay:"
 OMITTED = "[thinking by another model omitted]"
 BILLING = "x-anthropic-billing-header:"
 _GOOD_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
-_ID_NOT_ANTHROPICS = re.compile(rb'"tool_use_id"\s*:\s*"(?!(?:srv)?toolu_[a-zA-Z0-9_-]*")')
+_OWN_ID = re.compile(rb'"tool_use_id"\s*:\s*"(?:srv)?toolu_[a-zA-Z0-9_-]*"')
 _UNSIGNED = re.compile(rb'"signature"\s*:\s*(?:""|null)')
 _SIGNATURE = re.compile(rb'"signature"\s*:')
 _IS_TYPE = re.compile(rb':\s*"(redacted_)?\Z')
-_THINKING = re.compile(rb'thinking"(?P<enabled>\s*:\s*\{[^{}]*"type"\s*:\s*"enabled")?')
+_ENABLED = re.compile(rb'thinking"\s*:\s*\{[^{}]*"type"\s*:\s*"enabled"')
 
 
 def mark(provider_type: str, signature: str) -> str:
@@ -46,17 +47,25 @@ def provenance(signature: Any) -> tuple[str | None, str]:
 
 def may_need_repair(raw: bytes) -> bool:
     """Whether a body could hold something that another provider made. Looks at bytes; True does not mean it does."""
-    if _ID_NOT_ANTHROPICS.search(raw):
+    if any(not _OWN_ID.match(raw, place) for place in _places(raw, b'"tool_use_id"')):
         return True
     types = []
-    for word in _THINKING.finditer(raw):
-        if word["enabled"]:  # a tool loop that began elsewhere may have no thinking at all
+    for place in _places(raw, b'thinking"'):
+        if _ENABLED.match(raw, place):  # a tool loop that began elsewhere may have no thinking at all
             return True
-        if is_type := _IS_TYPE.search(raw, max(0, word.start() - 32), word.start()):
+        if is_type := _IS_TYPE.search(raw, max(0, place - 32), place):
             types.append(is_type[1])
     if not types:
         return False
     return MARK.encode() in raw or bool(_UNSIGNED.search(raw)) or types.count(None) > len(_SIGNATURE.findall(raw))
+
+
+def _places(raw: bytes, word: bytes) -> Iterator[int]:
+    """Where the word begins. bytes.find needs a third of the time of an expression's finditer."""
+    place = raw.find(word)
+    while place >= 0:
+        yield place
+        place = raw.find(word, place + len(word))
 
 
 def for_anthropic(body: Json, dropped: Counter[str]) -> Json:

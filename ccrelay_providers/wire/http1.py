@@ -39,7 +39,7 @@ class Headers(list[tuple[str, str]]):
         return self._first.get(name, default)
 
     def all(self, name: str) -> list[str]:
-        return [value for key, value in self if key.lower() == name]
+        return [value for key, value in self if key.lower() == name] if name in self._first else []
 
     def hop_by_hop(self) -> frozenset[str]:
         """Lower-case names that concern this connection only, those that `Connection` lists included."""
