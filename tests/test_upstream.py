@@ -19,7 +19,7 @@ from unittest import mock
 
 from ccrelay_providers.core import upstream
 from ccrelay_providers.core.proxies import Proxies
-from ccrelay_providers.core.upstream import MAX_IDLE, Connection, ConnectionPool, Origin
+from ccrelay_providers.core.upstream import MAX_IDLE, SURELY_ALIVE, Connection, ConnectionPool, Origin
 from ccrelay_providers.wire.errors import UpstreamDisconnected, UpstreamFailure, UpstreamTimeout
 from ccrelay_providers.wire.provider import UpstreamRequest
 
@@ -236,6 +236,7 @@ class TestIdle(PoolTest):
         server, seen = Server(self, OK + CLOSE), list[Connection]()
         self.ask(self.origin(server))
         self.assertTrue(server.closed.acquire(timeout=PATIENCE))
+        self.idle()[0].idle_since -= SURELY_ALIVE
         self.assertEqual(self.ask(self.origin(server), seen=seen.append), b"ok")
         self.assertEqual([connection.reused for connection in seen], [False])
 

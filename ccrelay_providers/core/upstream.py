@@ -27,6 +27,7 @@ from .sockets import peek, readable, set_timeouts
 
 READ_SIZE = 65536
 MAX_IDLE = 30.0  # seconds; beyond that servers and middle boxes have often closed (claude-code#89608)
+SURELY_ALIVE = 1.0  # seconds; nobody closes sooner, and a request that finds nobody is repeated anyway
 MAX_BODY = 64 << 20  # of an answer that is not a stream
 SEND_TIMEOUT = 60.0
 
@@ -354,7 +355,8 @@ class ConnectionPool:
                 connection = idle.pop() if idle else None
             if connection is None:
                 return None
-            if time.monotonic() - connection.idle_since < MAX_IDLE and peek(connection.socket) is None:
+            idle_for = time.monotonic() - connection.idle_since
+            if idle_for < SURELY_ALIVE or (idle_for < MAX_IDLE and peek(connection.socket) is None):
                 connection.reused = True
                 return connection
             connection.close()

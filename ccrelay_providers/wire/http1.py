@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from typing import NamedTuple
 
 from .errors import InvalidRequest, RelayError, RequestTooLarge, UpstreamDisconnected
@@ -31,15 +30,18 @@ class Headers(list[tuple[str, str]]):
     Complete before it is asked: the first question makes the index that answers all others.
     """
 
-    @cached_property
+    _index: dict[str, str] | None = None  # no cached_property: until Python 3.12 all threads share its lock
+
     def _first(self) -> dict[str, str]:
-        return {name.lower(): value for name, value in reversed(self)}
+        if self._index is None:
+            self._index = {name.lower(): value for name, value in reversed(self)}
+        return self._index
 
     def get(self, name: str, default: str | None = None) -> str | None:
-        return self._first.get(name, default)
+        return self._first().get(name, default)
 
     def all(self, name: str) -> list[str]:
-        return [value for key, value in self if key.lower() == name] if name in self._first else []
+        return [value for key, value in self if key.lower() == name] if name in self._first() else []
 
     def hop_by_hop(self) -> frozenset[str]:
         """Lower-case names that concern this connection only, those that `Connection` lists included."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from functools import cached_property
 from typing import Any
 
 from . import tokens
@@ -65,6 +64,8 @@ class MessagesRequest:
     def __init__(self, raw: bytes, headers: Headers, request_id: str, query: str = "", counting: bool = False) -> None:
         self.raw, self.headers, self.id, self.query = raw, headers, request_id, query
         self._counting = counting
+        self._body: Json | None = None
+        self._estimate: int | None = None
         self._model_spans: list[tuple[int, int]] = []
         self.model, self.stream = self._glance() or self._look()
 
@@ -88,9 +89,14 @@ class MessagesRequest:
             raise InvalidRequest("stream: expected true or false")
         return model, stream
 
-    @cached_property
+    @property
     def body(self) -> Json:
         """The body as an object, its fields of the expected kinds."""
+        if self._body is None:  # no cached_property: until Python 3.12 all threads share its lock
+            self._body = self._checked()
+        return self._body
+
+    def _checked(self) -> Json:
         self._model_spans.clear()
         body = self._parse()
         messages = body.get("messages")
@@ -129,10 +135,12 @@ class MessagesRequest:
             position = end
         return b"".join([*parts, self.raw[position:]])
 
-    @cached_property
+    @property
     def estimate(self) -> int:
         """Input tokens, estimated and not calibrated."""
-        return tokens.estimate(self.body)
+        if self._estimate is None:
+            self._estimate = tokens.estimate(self.body)
+        return self._estimate
 
     @property
     def session(self) -> str | None:
