@@ -27,6 +27,7 @@ from ccrelay_providers.core.relay import Relay
 from ccrelay_providers.core.router import Router
 from ccrelay_providers.core.server import RelayServer
 from ccrelay_providers.core.upstream import ConnectionPool
+from ccrelay_providers.core.windows import Windows
 
 __version__ = "0.1.0"
 DRAIN_SECONDS = 30.0
@@ -76,6 +77,7 @@ def serve(config: Config, verbose: bool) -> int:
         return 1
     raise_file_limit(2 * config.server.max_connections + 64)
     catalog.refresh(wait=LOOK_SECONDS)
+    catalog.keep_fresh()
     announce(config, catalog, server, sys.stdout)
     stop_on_signals(server)
     server.run()
@@ -113,9 +115,9 @@ def build(config: Config, log: Log) -> tuple[RelayServer | None, Catalog]:
     heartbeat.add(pool)
     pool.on_idle = heartbeat.expect
     health = Health(time.monotonic, time.time)
-    catalog = Catalog(config, lambda provider, request: relay.fetch(provider, request))
+    catalog = Catalog(config, lambda provider, request: relay.fetch(provider, request), log.say)
     router = Router(config.routing, catalog, health.available)
-    relay = Relay(config, router, health, pool, heartbeat)
+    relay = Relay(config, router, health, pool, heartbeat, Windows(catalog.ask, log.say))
     endpoints = Endpoints(relay, catalog, Guard(config.server), health, log)
     return listen(config.server, endpoints, heartbeat), catalog
 

@@ -6,7 +6,7 @@ Changed are the model's name, the credential, and what another provider left in 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from .wire import history
 from .wire.errors import (
@@ -21,7 +21,7 @@ from .wire.errors import (
 from .wire.http1 import Headers
 from .wire.messages import Json, MessagesRequest, dumps, loads
 from .wire.passthrough import Passthrough, rename
-from .wire.provider import WHOLE_ANSWER, Model, Report, Target, UpstreamRequest, UpstreamResponse
+from .wire.provider import WHOLE_ANSWER, Ask, Listing, Report, Target, UpstreamRequest, UpstreamResponse
 
 LABEL = "Anthropic"
 ABILITIES = {"vision": True, "tools": True, "thinking": True}
@@ -165,6 +165,10 @@ def window(target: Target) -> int | None:
     return target.model.context
 
 
-def models(fetch: Callable[[UpstreamRequest], UpstreamResponse], target: Target) -> list[Model]:
+def models(ask: Ask, target: Target, before: Listing) -> Listing:
     """Configured, not asked for: an unknown `claude-…` name goes to Anthropic in any case."""
-    return []
+    return Listing()
+
+
+def loaded_window(ask: Ask, target: Target) -> int | None:
+    return None

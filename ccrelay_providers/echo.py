@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from . import anthropic
 from .wire import blocks
@@ -24,7 +24,7 @@ from .wire.errors import InvalidRequest, RelayError, error_body, error_type
 from .wire.http1 import Headers
 from .wire.messages import Json, MessagesRequest, MessageWriter, dumps, fold, loads
 from .wire.passthrough import Passthrough
-from .wire.provider import LocalAnswer, Model, Report, Target, UpstreamRequest, UpstreamResponse
+from .wire.provider import Ask, Listing, LocalAnswer, Report, Target, UpstreamRequest, UpstreamResponse
 from .wire.sse import decode, encode
 
 LABEL = "Echo"
@@ -159,5 +159,9 @@ def window(target: Target) -> int | None:
     return target.model.context
 
 
-def models(fetch: Callable[[UpstreamRequest], UpstreamResponse], target: Target) -> list[Model]:
-    return []
+def models(ask: Ask, target: Target, before: Listing) -> Listing:
+    return Listing()
+
+
+def loaded_window(ask: Ask, target: Target) -> int | None:
+    return None

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .wire import history, sse
 from .wire.errors import RelayError, UpstreamDisconnected
 from .wire.http1 import Headers
 from .wire.messages import Json, MessagesRequest, MessageWriter, dumps, fold, loads
-from .wire.ollama_chat import TYPE, chat
+from .wire.ollama_chat import TYPE, chat, headers
 from .wire.ollama_chat import window as window  # part of the contract
 from .wire.ollama_errors import error as error  # part of the contract
-from .wire.provider import Model, Report, Target, UpstreamRequest, UpstreamResponse
+from .wire.ollama_models import listing, writes_calls
+from .wire.ollama_models import loaded_window as loaded_window  # part of the contract
+from .wire.provider import Ask, Listing, Report, Target, UpstreamRequest, UpstreamResponse
+from .wire.text_tools import Part, TextCall, TextTools
 
 LABEL = "Ollama"
 ABILITIES: dict[str, bool] = {}
 
-Fetch = Callable[[UpstreamRequest], UpstreamResponse]
-
 _EDGE = 8  # a generation that hits the window ends some tokens before it
-_LISTING = 5.0  # seconds for one question about the models
 
 
 # ---- towards Ollama ----
@@ -31,12 +30,7 @@ def prepare(request: MessagesRequest, target: Target, report: Report) -> Upstrea
     """Always a stream: for `stream: false` it is folded, since Ollama is silent until such an answer is whole."""
     betas = ",".join(request.headers.all("anthropic-beta")).split(",")
     report.dropped.update("beta" for beta in betas if beta.strip())
-    return UpstreamRequest("POST", "/api/chat", _headers(target), dumps(chat(request.body, target, report)))
-
-
-def _headers(target: Target) -> tuple[tuple[str, str], ...]:
-    headers = (("content-type", "application/json"), ("accept-encoding", "identity"))
-    return (*headers, ("authorization", f"Bearer {target.api_key}")) if target.api_key else headers
+    return UpstreamRequest("POST", "/api/chat", headers(target), dumps(chat(request.body, target, report)))
 
 
 def count_tokens(request: MessagesRequest, target: Target) -> UpstreamRequest | None:
@@ -59,6 +53,8 @@ def stream(response: UpstreamResponse, request: MessagesRequest, target: Target,
             raise failure
         if report.ended:
             return
+    if rest := answer.rest():
+        yield rest
     # killed, cut off, or Ollama's guard against thirty equal tokens in a row, which ends without a word
     raise UpstreamDisconnected(f"{target.provider}: the answer ended without its last line")
 
@@ -90,6 +86,7 @@ class _Answer:
         choice = request.body.get("tool_choice") or {}
         self._one_call = bool(choice.get("disable_parallel_tool_use"))
         self._call_wanted = choice.get("type") in ("any", "tool")
+        self._reader = _reader(request.body, target)
         self._in_text = False
         self._space = ""  # what a text began with, if only white space so far: no API takes a text of nothing else
         self._empty = True
@@ -109,9 +106,11 @@ class _Answer:
             return b""
         event = self._parsed(line)
         if "error" in event:
-            raise error(500, Headers(), line, self._target)
+            raise error(500, Headers(), line, self._target, self._report.estimate or 0)
         said = event.get("message")
         events = self._content(said) if isinstance(said, dict) else b""
+        if event.get("done"):
+            events += self.rest()
         if events:
             self._empty = False
         return events + self._end(event) if event.get("done") else events
@@ -130,13 +129,25 @@ class _Answer:
         """Thinking stands before text, and text before calls, where one line holds them all."""
         events = b""
         if isinstance(thinking := said.get("thinking"), str) and thinking:
+            events = self.rest()
             self._in_text, self._space = False, ""
-            events = self._writer.thinking(thinking)
+            events += self._writer.thinking(thinking)
         if isinstance(text := said.get("content"), str) and text:
-            events += self._text(text)
+            events += self._text(text) if self._reader is None else self._parts(self._reader.feed(text))
         if isinstance(calls := said.get("tool_calls"), list):
-            events += b"".join([self._call(call) for call in calls])
+            events += self.rest() + b"".join([self._call(call) for call in calls])
         return events
+
+    def rest(self) -> bytes:
+        """What was held back because it might have become a call."""
+        return self._parts(self._reader.end()) if self._reader else b""
+
+    def _parts(self, parts: list[Part]) -> bytes:
+        return b"".join([self._text(part) if isinstance(part, str) else self._text_call(part) for part in parts])
+
+    def _text_call(self, call: TextCall) -> bytes:
+        self._report.notes.append(f"a call of {call.name} was written as text")
+        return self._tool_use(*call)
 
     def _text(self, text: str) -> bytes:
         if not self._in_text:
@@ -151,11 +162,14 @@ class _Answer:
         name = function.get("name") if isinstance(function, dict) else None
         if not isinstance(function, dict) or not isinstance(name, str) or not name:
             raise UpstreamDisconnected(f"{self._target.provider}: answered with a tool call that has no name")
+        return self._tool_use(name, self._arguments(function.get("arguments"), name))
+
+    def _tool_use(self, name: str, arguments: Json) -> bytes:
         if self._one_call and self._writer.tool_uses:
             self._report.dropped["tool_call"] += 1
             return b""
         self._in_text, self._space = False, ""
-        return self._writer.tool_use(name, self._arguments(function.get("arguments"), name))
+        return self._writer.tool_use(name, arguments)
 
     def _arguments(self, arguments: Any, name: str) -> Json:
         """An object; from servers that speak OpenAI's dialect inside a string."""
@@ -202,6 +216,13 @@ class _Answer:
             report.notes.append(f"the prompt may have been cut: about {sent} tokens sent, {read} read")
 
 
+def _reader(body: Json, target: Target) -> TextTools | None:
+    """For a model of which it is known that it writes calls as text, if it was offered tools."""
+    offered = [tool for tool in body.get("tools") or [] if tool.get("name")]
+    none = target.model.tools is False or (body.get("tool_choice") or {}).get("type") == "none"
+    return TextTools(offered) if offered and not none and writes_calls(target.model) else None
+
+
 def _count(event: Json, key: str) -> int | None:
     """None for the zero of old versions, which count no cached prompt and leave a zero out."""
     count = event.get(key)
@@ -211,74 +232,5 @@ def _count(event: Json, key: str) -> int | None:
 # ---- what is installed ----
 
 
-def models(fetch: Fetch, target: Target) -> list[Model]:
-    """All that can chat. A model that cannot be shown is listed, with unknown facts."""
-    listing = _asked(fetch, UpstreamRequest("GET", "/api/tags", _headers(target), patience=_LISTING), target)
-    entries = listing["models"] if isinstance(listing.get("models"), list) else []
-    found = [_model(entry, fetch, target) for entry in entries if isinstance(entry, dict)]
-    return [model for model in found if model is not None]
-
-
-def _asked(fetch: Fetch, request: UpstreamRequest, target: Target) -> Json:
-    """The object that came back. Raises RelayError."""
-    response = fetch(request)
-    raw = response.read()
-    if response.status != 200:
-        raise error(response.status, response.headers, raw, target)
-    try:
-        answer = loads(raw)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise UpstreamDisconnected(f"{target.provider}: answered {request.path} not with an object; is base_url right?")
-    return answer
-
-
-def _model(entry: Json, fetch: Fetch, target: Target) -> Model | None:
-    """None for what cannot chat: embeddings, images."""
-    name = str(entry.get("model") or entry.get("name"))
-    request = UpstreamRequest("POST", "/api/show", _headers(target), dumps({"model": name}), patience=_LISTING)
-    try:
-        shown = _asked(fetch, request, replace(target, model=Model(name)))
-    except RelayError:
-        shown = {}
-    capabilities = _capabilities(entry, shown)
-    if capabilities is not None and "completion" not in capabilities:
-        return None
-    facts = {fact: fact in capabilities for fact in ("vision", "tools", "thinking")} if capabilities else {}
-    return Model(name, name.removesuffix(":latest"), _context(entry, shown), detail=_detail(entry), **facts)
-
-
-def _capabilities(entry: Json, shown: Json) -> list[str] | None:
-    """What the model can do; told since 0.6.4, before that guessed from what was there then."""
-    told = shown.get("capabilities") or entry.get("capabilities")
-    if isinstance(told, list):
-        return [str(capability) for capability in told]
-    if not shown:
-        return None
-    families = _object(entry, "details").get("families") or []
-    if any("bert" in str(family) for family in families) or "embed" in str(entry.get("name")):
-        return ["embedding"]
-    sees = "projector_info" in shown or "clip" in families or "mllama" in families
-    return ["completion", *["tools"] * (".Tools" in str(shown.get("template"))), *["vision"] * sees]
-
-
-def _context(entry: Json, shown: Json) -> int | None:
-    """The length the model was trained for."""
-    info = _object(shown, "model_info")
-    keys = [f"{info.get('general.architecture')}.context_length"]
-    keys += [key for key in info if key.endswith(".context_length")]
-    lengths = [info.get(key) for key in keys] + [_object(entry, "details").get("context_length")]
-    return next((length for length in lengths if isinstance(length, int) and length > 0), None)
-
-
-def _detail(entry: Json) -> str | None:
-    details = _object(entry, "details")
-    where = "cloud" if entry.get("remote_host") else None
-    words = (details.get("parameter_size"), details.get("quantization_level"), where)
-    return " ".join(str(word) for word in words if word) or None
-
-
-def _object(value: Json, key: str) -> Json:
-    found = value.get(key)
-    return found if isinstance(found, dict) else {}
+def models(ask: Ask, target: Target, before: Listing) -> Listing:
+    return listing(ask, target, before)

@@ -14,10 +14,12 @@ from .wire import blocks, history
 from .wire.errors import RelayError
 from .wire.messages import Json, MessagesRequest, dumps
 from .wire.passthrough import Passthrough, rename
-from .wire.provider import WHOLE_ANSWER, Model, Report, Target, UpstreamRequest, UpstreamResponse
+from .wire.provider import WHOLE_ANSWER, Ask, Listing, Report, Target, UpstreamRequest, UpstreamResponse
 from .wire.zai_errors import as_object, error, json_object
 
-__all__ = ["ABILITIES", "LABEL", "count_tokens", "error", "message", "models", "prepare", "stream", "window"]
+__all__ = [
+    "ABILITIES", "LABEL", "count_tokens", "error", "loaded_window", "message", "models", "prepare", "stream", "window",
+]  # fmt: skip
 
 LABEL = "Z.AI"
 ABILITIES = {"vision": False, "tools": True, "thinking": True}
@@ -51,9 +53,13 @@ def window(target: Target) -> int | None:
     return target.model.context
 
 
-def models(fetch: Callable[[UpstreamRequest], UpstreamResponse], target: Target) -> list[Model]:
+def models(ask: Ask, target: Target, before: Listing) -> Listing:
     """Configured, not asked for: its list tells no lengths."""
-    return []
+    return Listing()
+
+
+def loaded_window(ask: Ask, target: Target) -> int | None:
+    return None
 
 
 def _headers(request: MessagesRequest, target: Target, dropped: Counter[str]) -> tuple[tuple[str, str], ...]:

@@ -31,6 +31,14 @@ class TestCalibration(unittest.TestCase):
         self.learn(1000, 2000)
         self.assertEqual(self.factor(), 1.75)
 
+    def test_a_small_prompt_says_little_about_a_large_one(self) -> None:
+        self.learn(9000, 6300)
+        for _ in range(5):
+            self.learn(250, 250)
+        self.assertAlmostEqual(self.factor(), 0.7, delta=0.05)
+        self.learn(9000, 9000)
+        self.assertAlmostEqual(self.factor(), 0.86, delta=0.02)
+
     def test_models_do_not_share(self) -> None:
         self.learn(1000, 2000)
         self.assertEqual(self.calibration.factor("zai/glm-5.1"), 1.0)

@@ -49,7 +49,7 @@ class FakeOllama:
         body = (
             {"models": models}
             if request.path == "/api/tags"
-            else {"capabilities": ["completion", "tools"], "model_info": {}}
+            else {"capabilities": ["completion", "tools"], "model_info": {}, "version": "0.9.0"}
         )
         return Answer(200, Headers(), json.dumps(body).encode())
 
@@ -184,6 +184,47 @@ class TestDiscovery(unittest.TestCase):
         self.assertEqual(self.catalog.resolve("ollama/qwen3:8b")[0][0].id, "ollama/qwen3:8b")
         with self.assertRaises(NotFound):
             self.catalog.resolve("ollama/nobody")
+
+    def test_what_a_model_cannot_is_remembered(self) -> None:
+        [candidate], _ = self.catalog.resolve("ollama/qwen3:8b")
+        self.assertTrue(candidate.model.tools)
+        self.assertFalse(self.catalog.learn(candidate, "tools").model.tools)
+        learned = self.catalog.learn(candidate, "thinking").model
+        self.assertEqual((learned.tools, learned.thinking), (False, False))
+        for again in (self.catalog.resolve("qwen3:8b")[0][0], *self.catalog.listed()):
+            self.assertIs(again.model.tools, False)
+
+    def test_a_target_knows_the_servers_version(self) -> None:
+        self.catalog.refresh(wait=20)
+        self.assertEqual(next(self.catalog.listed()).target().version, (0, 9, 0))
+
+    def test_configured_models_are_completed(self) -> None:
+        few = Provider("ollama", "ollama", models=(Model("qwen3:8b", tools=False), Model("other")))
+        known = catalog_of(few, fetch=self.ollama)
+        known.refresh(wait=20)
+        first, second = (each.model for each in known.listed())
+        self.assertEqual((first.tools, first.thinking, second), (False, False, Model("other")))
+
+    def test_down_and_back_is_a_line_each(self) -> None:
+        said: list[str] = []
+        self.catalog._say = said.append
+        for self.ollama.down in (False, True, True, False, False):
+            self.catalog._found["ollama"].asked_at -= catalog.FRESH
+            self.catalog.refresh(wait=20)
+        self.assertEqual(len(said), 2)
+        self.assertIn("connection refused", said[0])
+        self.assertEqual(said[1], "ollama: is back")
+
+    def test_questions_are_asked_at_the_same_time(self) -> None:
+        both = threading.Barrier(3)
+
+        def fetch(provider: Provider, request: UpstreamRequest) -> UpstreamResponse:
+            both.wait(20)
+            return Answer(200, Headers(), request.path.encode())
+
+        requests = [UpstreamRequest("GET", f"/{number}", ()) for number in range(3)]
+        answers = catalog_of(OLLAMA, fetch=fetch).ask(OLLAMA, requests)
+        self.assertEqual([answer.read() for answer in answers if isinstance(answer, Answer)], [b"/0", b"/1", b"/2"])
 
     def test_a_later_failure_keeps_what_was_found(self) -> None:
         self.catalog.refresh(wait=20)

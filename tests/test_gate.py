@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import unittest
@@ -9,21 +10,29 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from ccrelay_providers.core.exchange import ClientDeparted, Downstream
-from ccrelay_providers.core.gate import Gate
+from ccrelay_providers.core.gate import Gate, in_background
 from ccrelay_providers.wire.errors import Overloaded
+from ccrelay_providers.wire.http1 import Headers
+from ccrelay_providers.wire.messages import MessagesRequest
 
 PATIENCE = 20.0
+AGENT = ("x-claude-code-agent-id", "a1")
+
+
+def asked(*headers: tuple[str, str], **fields: object) -> MessagesRequest:
+    body = {"model": "m", "max_tokens": 1, "messages": [], **fields}
+    return MessagesRequest(json.dumps(body).encode(), Headers(headers), "req_1")
 
 
 class Visitor(threading.Thread):
     """Passes the gate in a thread of its own, and stays inside until told to leave."""
 
-    def __init__(self, test: unittest.TestCase, gate: Gate) -> None:
+    def __init__(self, test: unittest.TestCase, gate: Gate, asked: MessagesRequest | None = None) -> None:
         super().__init__(daemon=True)
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             test.addCleanup(end.close)
-        self.gate, self.downstream = gate, Downstream(ours)
+        self.gate, self.downstream, self.asked = gate, Downstream(ours), asked
         self.ahead: int | None = None
         self.failure: BaseException | None = None
         self.inside, self.may_leave = threading.Event(), threading.Event()
@@ -31,7 +40,7 @@ class Visitor(threading.Thread):
 
     def run(self) -> None:
         try:
-            with self.gate.passing(self.downstream) as self.ahead:
+            with self.gate.passing(self.downstream, self.asked) as self.ahead:
                 self.inside.set()
                 self.may_leave.wait(PATIENCE)
         except BaseException as failure:
@@ -49,9 +58,9 @@ class TestGate(unittest.TestCase):
         self.assertTrue(visitor.inside.wait(PATIENCE))
         return visitor
 
-    def queue(self, gate: Gate) -> Visitor:
+    def queue(self, gate: Gate, asked: MessagesRequest | None = None) -> Visitor:
         """A visitor who stands in line."""
-        waiting, visitor = gate.waiting, Visitor(self, gate)
+        waiting, visitor = gate.waiting, Visitor(self, gate, asked)
         visitor.start()
         self.until(lambda: gate.waiting == waiting + 1)
         return visitor
@@ -87,6 +96,30 @@ class TestGate(unittest.TestCase):
             self.assertFalse(any(later.inside.is_set() for later in line[number + 1 :]))
             inside = visitor
         self.assertEqual([visitor.ahead for visitor in line], [1, 2, 3])
+
+    def test_a_turn_goes_before_background_calls(self) -> None:
+        gate = Gate("ollama", 1, 5)
+        inside = self.enter(gate)
+        title, agent = self.queue(gate, asked()), self.queue(gate, asked(AGENT, tools=[{"name": "Bash"}]))
+        turns = [self.queue(gate, asked(tools=[{"name": "Bash"}])) for _ in range(2)]
+        for visitor in (*turns, title, agent):
+            inside.leave()
+            self.assertTrue(visitor.inside.wait(PATIENCE))
+            inside = visitor
+        self.assertEqual([visitor.ahead for visitor in (title, agent, *turns)], [1, 2, 1, 2])
+
+    def test_what_runs_in_the_background(self) -> None:
+        tools = {"tools": [{"name": "Bash"}]}
+        for request, background in (
+            (asked(**tools), False),
+            (asked(), True),
+            (asked(AGENT, **tools), True),
+            (asked(("x-claude-code-request-class", "main")), False),
+            (asked(("x-claude-code-request-class", "compaction")), False),
+            (asked(("x-claude-code-request-class", "auxiliary"), **tools), True),
+            (asked(("x-claude-code-request-class", "subagent"), AGENT, **tools), True),
+        ):
+            self.assertEqual(in_background(request), background)
 
     def test_a_full_line_is_refused_with_numbers(self) -> None:
         gate = Gate("zai", 1, 1)

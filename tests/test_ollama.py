@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import unittest
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import ccrelay_providers.ollama as ollama
 from ccrelay_providers.wire import sse
 from ccrelay_providers.wire.errors import RelayError, UpstreamDisconnected, UpstreamFailure
 from ccrelay_providers.wire.http1 import Headers
 from ccrelay_providers.wire.messages import fold
-from ccrelay_providers.wire.provider import Model, Report, Target, UpstreamRequest
+from ccrelay_providers.wire.provider import Report, Target
 from tests.test_ollama_chat import QWEN, request
 
 Json = dict[str, Any]
@@ -195,60 +195,6 @@ class Streams(unittest.TestCase):
     def test_folded_is_the_same_as_streamed(self) -> None:
         message = json.loads(ollama.message(Response(self.WHOLE), request(), QWEN, Report(estimate=9)))
         self.assertEqual(message, fold(sse.decode(self.events(self.WHOLE))))
-
-
-class Discovery(unittest.TestCase):
-    SHOWN: ClassVar[Json] = {
-        "capabilities": ["completion", "tools", "thinking"],
-        "model_info": {"general.architecture": "qwen3", "qwen3.context_length": 40960, "x.context_length": 1},
-    }
-    DETAILS: ClassVar[Json] = {"parameter_size": "8.2B", "quantization_level": "Q4_K_M"}
-
-    def found(self, shown: Json | None, **entry: Any) -> list[Model]:
-        """The list of a server with one model; None: it cannot be shown."""
-
-        def fetch(asked: UpstreamRequest) -> Response:
-            if asked.path == "/api/tags":
-                listed = {"model": "qwen3:8b", "details": self.DETAILS, **entry}
-                return Response(json.dumps({"models": [listed]}).encode())
-            self.assertEqual((asked.patience, json.loads(asked.body)["model"]), (5.0, entry.get("model", "qwen3:8b")))
-            return Response(b'{"error":"x"}', status=500) if shown is None else Response(json.dumps(shown).encode())
-
-        return ollama.models(fetch, QWEN)
-
-    def test_facts(self) -> None:
-        wanted = Model("qwen3:8b", "qwen3:8b", 40960, None, False, True, True, "8.2B Q4_K_M")
-        self.assertEqual(self.found(self.SHOWN), [wanted])
-
-    def test_latest_goes_without_saying(self) -> None:
-        [model] = self.found(self.SHOWN, model="llava:latest")
-        self.assertEqual((model.id, model.name), ("llava:latest", "llava"))
-
-    def test_embeddings_are_left_out(self) -> None:
-        self.assertEqual(self.found({"capabilities": ["embedding"]}), [])
-        self.assertEqual(self.found({"template": ""}, details={"families": ["nomic-bert"]}), [])
-
-    def test_old_servers_tell_no_capabilities(self) -> None:
-        [model] = self.found({"template": "{{ if .Tools }}", "model_info": {"llama.context_length": 8192}})
-        self.assertEqual((model.tools, model.vision, model.thinking, model.context), (True, False, False, 8192))
-        [model] = self.found({"template": "{{ .Prompt }}", "projector_info": {}})
-        self.assertEqual((model.tools, model.vision), (False, True))
-
-    def test_a_model_that_cannot_be_shown_is_listed(self) -> None:
-        [model] = self.found(None)
-        self.assertEqual((model.tools, model.context, model.detail), (None, None, "8.2B Q4_K_M"))
-
-    def test_what_the_listing_itself_tells(self) -> None:
-        details = {**self.DETAILS, "context_length": 4096}
-        can = ["completion", "vision"]
-        [model] = self.found(None, capabilities=can, details=details, remote_host="https://ollama.com")
-        self.assertEqual((model.vision, model.context, model.detail), (True, 4096, "8.2B Q4_K_M cloud"))
-
-    def test_something_else_than_a_list(self) -> None:
-        for raw in (b"<html>", b"[]"):
-            with self.assertRaises(RelayError):
-                ollama.models(lambda _, raw=raw: Response(raw), QWEN)  # type: ignore[misc]
-        self.assertEqual(ollama.models(lambda _: Response(b'{"models":null}'), QWEN), [])
 
 
 if __name__ == "__main__":

@@ -139,11 +139,17 @@ class Thinking(unittest.TestCase):
         self.assertIs(sent(model(thinking=None))["think"], False)
 
     def test_levels(self) -> None:
-        levels = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high", "odd": True}
+        levels = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "max", "odd": True}
         for effort, think in levels.items():
             with self.subTest(effort):
                 body = sent(model(id="gpt-oss:20b"), thinking=self.ADAPTIVE, output_config={"effort": effort})
                 self.assertEqual(body["think"], think)
+
+    def test_levels_that_a_version_knows(self) -> None:
+        for version, think in (((0, 9, 0), True), ((0, 14, 0), "high"), ((0, 22, 0), "max"), ((), "max")):
+            target = replace(model(id="gpt-oss:20b"), version=version)
+            body = sent(target, thinking=self.ADAPTIVE, output_config={"effort": "max"})
+            self.assertEqual(body["think"], think, version)
 
     def test_effort_that_has_no_place_is_reported(self) -> None:
         report = Report()

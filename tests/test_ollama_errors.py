@@ -8,6 +8,7 @@ from typing import Any
 
 import ccrelay_providers.ollama as ollama
 from ccrelay_providers.wire.errors import (
+    AbilityMissing,
     KeyRefused,
     Overloaded,
     RateLimited,
@@ -53,9 +54,9 @@ class Errors(unittest.TestCase):
 
     def test_what_it_says_becomes_what_to_do(self) -> None:
         rows: list[tuple[int, str, type[RelayError], int, str]] = [
-            (400, '"m" does not support thinking', UpstreamRefusal, 400, "set thinking = false"),
-            (400, "registry.ollama.ai/library/m does not support tools", UpstreamRefusal, 400, "set tools = false"),
-            (400, "this model does not support image input", UpstreamRefusal, 400, "set vision = false"),
+            (400, '"m" does not support thinking', AbilityMissing, 400, "set thinking = false"),
+            (400, "registry.ollama.ai/library/m does not support tools", AbilityMissing, 400, "set tools = false"),
+            (400, "this model does not support image input", AbilityMissing, 400, "set vision = false"),
             (400, '"m" does not support chat', UpstreamRefusal, 400, "embedding model"),
             (400, "model is required", UpstreamRefusal, 400, "ollama: model is required"),
             (402, "balance is empty", KeyRefused, 502, "balance is empty"),

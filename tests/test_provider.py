@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from ccrelay_providers import PROVIDERS
-from ccrelay_providers.wire.provider import Model, Provider, Report, Target
+from ccrelay_providers.wire.provider import Listing, Model, Provider, Report, Target
 
 
 def report(*usages: Any) -> Report:
@@ -82,7 +82,9 @@ class ContractTests(unittest.TestCase):
             raise AssertionError("asked")
 
         for kind in ("anthropic", "zai", "echo"):
-            self.assertEqual([], PROVIDERS[kind].models(fetch, Target(kind, kind, "https://x", Model(""))))
+            target = Target(kind, kind, "https://x", Model(""))
+            self.assertEqual(Listing(), PROVIDERS[kind].models(fetch, target, Listing()))
+            self.assertIsNone(PROVIDERS[kind].loaded_window(fetch, target))
 
 
 if __name__ == "__main__":

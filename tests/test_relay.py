@@ -494,6 +494,23 @@ class TestFailover(RelayTest):
         self.anthropic.reset()
         self.zai.reset()
 
+    def test_a_short_retry_after_is_waited_out_when_nobody_else_can_answer(self) -> None:
+        limited = anthropic_error(429, "rate_limit_error", "slow down")
+        limited["headers"] = {**limited.get("headers", {}), "retry-after": "1"}
+        self.anthropic.script(limited)
+        answer = self.relay.messages(turn("claude-sonnet-5-5", stream=True))
+        self.assertEqual((answer.status, answer.headers["x-ccrelay-attempts"]), (200, "2"))
+        self.anthropic.script(limited)
+        self.assertEqual(self.relay.messages(turn("both")).headers["x-ccrelay-provider"], "zai")
+
+    def test_a_longer_one_is_the_clients_to_wait(self) -> None:
+        limited = anthropic_error(429, "rate_limit_error", "slow down")
+        limited["headers"] = {**limited.get("headers", {}), "retry-after": "30"}
+        self.anthropic.script(limited)
+        answer = self.relay.messages(turn("claude-sonnet-5-5"))
+        self.assertEqual((answer.status, answer.headers["retry-after"]), (429, "30"))
+        self.assertEqual(len(self.anthropic.requests()), 1)
+
     def test_round_robin_takes_turns(self) -> None:
         seen = [self.relay.messages(turn("turns")).headers["x-ccrelay-provider"] for _ in range(4)]
         self.assertIn(seen, (["anthropic", "zai"] * 2, ["zai", "anthropic"] * 2))

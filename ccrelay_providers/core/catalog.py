@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
 
 from .. import PROVIDERS
 from ..wire.errors import NotFound, RelayError
-from ..wire.provider import Model, Target, UpstreamRequest, UpstreamResponse
+from ..wire.provider import Listing, Model, Target, UpstreamRequest, UpstreamResponse, Version
 from ..wire.provider import Provider as ProviderModule
 from .config import PICKER, Config, Provider, Route
 
-FRESH = 30.0  # seconds; a model that was pulled meanwhile appears after that
-RETRY = 2.0  # seconds before an upstream that was down is asked again
+FRESH, FRESH_AFAR = 20.0, 300.0  # seconds that a list holds; of an upstream over the internet
+RETRY = 1.0  # seconds before an upstream that was down is asked again
+POLL = 5.0  # seconds between looks at what is not fresh: a model that was pulled appears within FRESH + POLL
+AT_ONCE = 8  # questions to one upstream
 Fetch = Callable[[Provider, UpstreamRequest], UpstreamResponse]
 
 
@@ -30,6 +36,7 @@ class Candidate:
     provider: Provider
     model: Model
     weight: int = 1
+    version: Version = ()
 
     @property
     def id(self) -> str:
@@ -52,6 +59,7 @@ class Candidate:
             window,
             provider.keep_alive,
             calibration,
+            self.version,
         )
 
     @property
@@ -64,9 +72,9 @@ class Candidate:
 class _Found:
     """What discovery knows of one provider. error: why the last look failed."""
 
-    models: tuple[Model, ...] = ()
+    listing: Listing = field(default_factory=Listing)
     error: str | None = None
-    asked_at: float = -FRESH
+    asked_at: float = -FRESH_AFAR
     looking: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -80,29 +88,53 @@ def _known(provider: Provider) -> Provider:
     return replace(provider, models=tuple(models))
 
 
-class Catalog:
-    """fetch: sends a request to a provider and reads the whole answer; raises RelayError."""
+def _completed(model: Model, found: tuple[Model, ...]) -> Model:
+    """A configured model, with what the upstream tells of it where the configuration says nothing."""
+    same = next((each for each in found if each.id in (model.id, f"{model.id}:latest")), model)
+    told = {each.name: getattr(same, each.name) for each in fields(Model) if getattr(model, each.name) is None}
+    return replace(model, **told)
 
-    def __init__(self, config: Config, fetch: Fetch) -> None:
+
+class Catalog:
+    """fetch: sends a request to a provider and reads the whole answer; raises RelayError. say: writes a log line."""
+
+    def __init__(self, config: Config, fetch: Fetch, say: Callable[[str], None] = lambda text: None) -> None:
         self.providers = [_known(provider) for provider in config.providers if provider.off is None]
         self._off = {provider.name: provider.off for provider in config.providers if provider.off is not None}
         self._routes = config.routes
-        self._fetch = fetch
+        self._fetch, self._say = fetch, say
         self._lock = threading.Lock()
-        self._found = {provider.name: _Found() for provider in self.providers if provider.discover}
+        self._found = {provider.name: _Found() for provider in self.providers if provider.tells}
+        self._lessons: dict[str, dict[str, bool]] = {}  # by public id: what a model turned out not to be able to do
 
     # ---- what there is ----
 
     def models(self, provider: Provider) -> tuple[Model, ...]:
         found = self._found.get(provider.name)
-        return provider.models if found is None else found.models
+        if found is None:
+            return provider.models
+        told = found.listing.models
+        return tuple(_completed(model, told) for model in provider.models) if provider.models else told
+
+    def _candidate(self, provider: Provider, model: Model, weight: int = 1) -> Candidate:
+        """With all that was learned of the model and its server."""
+        found = self._found.get(provider.name)
+        lessons: dict[str, Any] = self._lessons.get(f"{provider.name}/{model.id}", {})
+        return Candidate(provider, replace(model, **lessons), weight, found.listing.version if found else ())
+
+    def learn(self, candidate: Candidate, ability: str) -> Candidate:
+        """The candidate as it is from now on: without an ability that its upstream denied."""
+        with self._lock:
+            lessons = {**self._lessons.get(candidate.id, {}), ability: False}
+            self._lessons[candidate.id] = lessons
+        return self._candidate(candidate.provider, candidate.model, candidate.weight)
 
     def listed(self) -> Iterator[Candidate]:
         """What stands in lists, in the order of the configuration."""
         for provider in self.providers:
             if provider.listed:
                 for model in self.models(provider):
-                    yield Candidate(provider, model)
+                    yield self._candidate(provider, model)
 
     def discovery_error(self, provider: Provider) -> str | None:
         found = self._found.get(provider.name)
@@ -115,7 +147,7 @@ class Catalog:
             found = self._found.get(provider.name)
             if not found or (found.looking.locked() and not wait):
                 continue
-            if time.monotonic() - found.asked_at >= (RETRY if found.error else FRESH):
+            if time.monotonic() - found.asked_at >= self._holds(provider, found):
                 threads.append(
                     threading.Thread(target=self.look, args=(provider,), name=f"discover {provider.name}", daemon=True)
                 )
@@ -125,23 +157,66 @@ class Catalog:
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
+    @staticmethod
+    def _holds(provider: Provider, found: _Found) -> float:
+        """Seconds until the list is to be asked for again."""
+        if found.error:
+            return RETRY
+        return FRESH_AFAR if provider.base_url.startswith("https:") else FRESH
+
+    def keep_fresh(self) -> None:
+        """Asks again and again, in a thread of its own: what is installed later appears by itself."""
+
+        def poll() -> None:
+            while True:
+                time.sleep(POLL)
+                self.refresh()
+
+        threading.Thread(target=poll, name="keep fresh", daemon=True).start()
+
     def look(self, provider: Provider) -> None:
         """Asks one upstream what it has, unless somebody just did."""
         found = self._found[provider.name]
         with found.looking:
             if time.monotonic() - found.asked_at < RETRY:
                 return
-            models, error = found.models, None
+            listing, error = found.listing, None
             try:
-                models = tuple(
-                    PROVIDERS[provider.type].models(
-                        lambda request: self._fetch(provider, request), Candidate(provider, Model("")).target()
-                    )
-                )
+                target = Candidate(provider, Model("")).target()
+                listing = PROVIDERS[provider.type].models(partial(self.ask, provider), target, found.listing)
             except RelayError as failure:
                 error = failure.message
             with self._lock:
-                found.models, found.error, found.asked_at = models, error, time.monotonic()
+                was, first = found.error, found.asked_at < 0
+                found.listing, found.error, found.asked_at = listing, error, time.monotonic()
+        if bool(error) != bool(was) and not first:  # the first look is told by the page of the start
+            self._say(f"{error}; asked again until it answers" if error else f"{provider.name}: is back")
+
+    def ask(self, provider: Provider, requests: Sequence[UpstreamRequest]) -> list[UpstreamResponse | RelayError]:
+        """What came of each request; all are sent at the same time."""
+
+        def one(request: UpstreamRequest) -> UpstreamResponse | RelayError:
+            try:
+                return self._fetch(provider, request)
+            except RelayError as failure:
+                return failure
+
+        def work() -> None:
+            with suppress(IndexError):
+                while True:
+                    number = waiting.popleft()
+                    answers[number] = one(requests[number])
+
+        answers: dict[int, UpstreamResponse | RelayError] = {}
+        waiting = deque(range(len(requests)))
+        # no ThreadPoolExecutor: the interpreter's end would wait for one that asks a server that hangs
+        threads = [threading.Thread(target=work, daemon=True) for _ in requests[1:AT_ONCE]]
+        for thread in threads:
+            thread.start()
+        work()
+        for thread in threads:
+            thread.join()
+        return [answers[number] for number in range(len(requests))]
 
     # ---- what a name means ----
 
@@ -171,7 +246,7 @@ class Catalog:
             model = self._model(provider, model_id)
         if model is None and self._may_have(provider, model_id):
             model = Model(model_id)
-        return Candidate(provider, model) if model else None
+        return self._candidate(provider, model) if model else None
 
     def _model(self, provider: Provider, model_id: str) -> Model | None:
         """By id; without a tag Ollama means `:latest`."""
@@ -202,7 +277,7 @@ class Catalog:
                 if (exact := self._exact(target.model))
                 else self._bare(target.model) or self._claude(target.model)
             )
-            candidates += [Candidate(candidate.provider, candidate.model, target.weight) for candidate in found]
+            candidates += [replace(candidate, weight=target.weight) for candidate in found]
         if not candidates:
             targets = ", ".join(target.model for target in route.targets)
             raise NotFound(
@@ -212,7 +287,7 @@ class Catalog:
 
     def _bare(self, name: str) -> list[Candidate]:
         found = [(provider, self._model(provider, name)) for provider in self.providers]
-        return [Candidate(provider, model) for provider, model in found if model is not None]
+        return [self._candidate(provider, model) for provider, model in found if model is not None]
 
     def _claude(self, name: str) -> list[Candidate]:
         """An unknown Claude model is Anthropic's. Without Anthropic its name stands for the first model there is:
@@ -221,8 +296,10 @@ class Catalog:
             return []
         for provider in self.providers:
             if provider.type == "anthropic":
-                return [Candidate(provider, Model(name))]
-        everything = [Candidate(provider, model) for provider in self.providers for model in self.models(provider)]
+                return [self._candidate(provider, Model(name))]
+        everything = [
+            self._candidate(provider, model) for provider in self.providers for model in self.models(provider)
+        ]
         return everything[:1]
 
     def _why_not(self, name: str) -> str:

@@ -92,9 +92,14 @@ class Provider:
     off: str | None = None  # why it cannot be used; None when it can
 
     @property
+    def tells(self) -> bool:
+        """Whether the upstream is asked what it has, what that can do, and which version it is."""
+        return self.type == "ollama"
+
+    @property
     def discover(self) -> bool:
-        """Whether the upstream is asked what it has."""
-        return self.type == "ollama" and not self.models
+        """Whether everything that it has is offered."""
+        return self.tells and not self.models
 
 
 @dataclass(frozen=True, slots=True)

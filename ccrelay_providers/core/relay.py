@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from ..wire.errors import (
+    AbilityMissing,
     KeyRefused,
     Overloaded,
     RateLimited,
@@ -35,8 +36,10 @@ from .heartbeat import Heartbeat
 from .log import Entry
 from .router import Router
 from .upstream import ConnectionPool, Origin
+from .windows import Windows
 
 NOT_A_STREAM = ("text/html", "text/plain", "application/json")
+SHORT_WAIT = 2.0  # seconds of retry-after that are waited out here, when nobody else can answer
 MOST_USEFUL = (Overloaded, RateLimited, UpstreamTimeout, UpstreamFailure)
 """Of several failures the one that tells most about when to try again gives status and type; a refusal comes last."""
 
@@ -86,11 +89,17 @@ class Turn:
 
 class Relay:
     def __init__(
-        self, config: Config, router: Router, health: Health, pool: ConnectionPool, heartbeat: Heartbeat
+        self,
+        config: Config,
+        router: Router,
+        health: Health,
+        pool: ConnectionPool,
+        heartbeat: Heartbeat,
+        windows: Windows,
     ) -> None:
         self._server, self._routing = config.server, config.routing
         self._router, self._health, self._pool, self._heartbeat = router, health, pool, heartbeat
-        self._calibration = Calibration()
+        self._calibration, self._windows = Calibration(), windows
         self._gates = {one.name: Gate(one.name, one.max_concurrent, one.max_queue) for one in config.providers}
         self._origins = {one.name: origin(one) for one in config.providers}
 
@@ -112,12 +121,11 @@ class Relay:
 
     def _first_that_answers(self, candidates: list[Candidate], turn: Turn) -> Response | None:
         entry, downstream = turn.entry, turn.downstream
-        failures: list[RelayError] = []
-        for entry.attempts, candidate in enumerate(candidates, 1):
-            entry.report = Report()
+        failures: list[tuple[Candidate, RelayError]] = []
+        for entry.attempts, candidate in enumerate(self._tries(candidates, failures, downstream), 1):
             try:
                 with self._router.running(candidate):
-                    return self._attempt(candidate, turn)
+                    return self._taught(candidate, turn)
             except RelayError as error:
                 if downstream.departed:
                     raise ClientDeparted from None
@@ -127,8 +135,34 @@ class Relay:
                 entry.failures.append(error.message)
                 if downstream.first_sent_at is not None or not error.try_next:
                     raise
-                failures.append(error.with_traceback(None))  # whose frames hold the whole attempt
-        raise most_useful(failures)
+                failures.append((candidate, error.with_traceback(None)))  # whose frames hold the whole attempt
+        raise most_useful([error for _, error in failures])
+
+    def _tries(
+        self, candidates: list[Candidate], failures: list[tuple[Candidate, RelayError]], downstream: Downstream
+    ) -> Iterator[Candidate]:
+        """Every candidate once. If all failed, the first that only wanted a moment of patience once more."""
+        yield from candidates
+        for candidate, error in failures:
+            wait = self._health.retry_after(error)
+            if error.status == 429 and wait is not None and wait <= SHORT_WAIT:
+                downstream.pause(wait)
+                yield candidate
+                return
+
+    def _taught(self, candidate: Candidate, turn: Turn) -> Response | None:
+        """One attempt; if the model lacks an ability it was thought to have, one more without, and so from now on."""
+        learned: list[str] = []
+        while True:
+            turn.entry.report = Report(notes=[f"{candidate.id} has no {ability}" for ability in learned])
+            try:
+                return self._attempt(candidate, turn)
+            except AbilityMissing as missing:
+                known = getattr(candidate.model, missing.ability) is False
+                if known or turn.downstream.first_sent_at is not None:
+                    raise
+                learned.append(missing.ability)
+                candidate = self._router.without(candidate, missing.ability)
 
     def _attempt(self, candidate: Candidate, turn: Turn) -> Response | None:
         """Prepared anew for this candidate, before it waits in line: what it cannot take is known at once."""
@@ -136,7 +170,8 @@ class Relay:
         target = candidate.target(self._calibration.factor(candidate.id))
         prepared = candidate.module.prepare(asked, target, report)
         with ExitStack() as stack:
-            turn.entry.queued = stack.enter_context(self._gates[candidate.provider.name].passing(turn.downstream))
+            gate = self._gates[candidate.provider.name]
+            turn.entry.queued = stack.enter_context(gate.passing(turn.downstream, asked))
             response = stack.enter_context(self._opened(candidate, prepared, turn.downstream))
             self._check(response, candidate, target, asked)
             if asked.stream:
@@ -146,6 +181,7 @@ class Relay:
                 body = candidate.module.message(response, asked, target, report)
                 self._accept(candidate, turn)
         self._learn(candidate, target, report)
+        self._windows.answered(candidate, target)
         return None if body is None else Response(200, body, tuple(answer_headers(asked.id, candidate, turn.entry)))
 
     @contextmanager
@@ -212,7 +248,7 @@ class Relay:
                 return Response(200, self._counted(candidate, counter, target, downstream), tuple(headers))
             except UpstreamFailure as error:
                 entry.failures.append(error.message)
-        tokens = max(1, round(asked.estimate * target.calibration))
+        tokens = estimated(asked, candidate, target)
         return Response(200, dumps({"input_tokens": tokens}), (*headers, ("x-ccrelay-estimated", "true")))
 
     def _counted(self, candidate: Candidate, counter: UpstreamRequest, target: Target, downstream: Downstream) -> bytes:
@@ -228,6 +264,14 @@ class Relay:
         """The whole answer to a request of the relay's own. Raises RelayError."""
         with self._pool.exchange(self._origins[provider.name], request, lambda connection: None) as response:
             return Answer(response.status, response.headers, response.read())
+
+
+def estimated(asked: MessagesRequest, candidate: Candidate, target: Target) -> int:
+    """Of what the upstream would be sent, where its provider estimates that; else of what the client sent."""
+    report = Report()
+    with suppress(RelayError):  # one that does not fit is counted all the same
+        candidate.module.prepare(asked, target, report)
+    return report.estimate or max(1, round(asked.estimate * target.calibration))
 
 
 def origin(provider: Provider) -> Origin:

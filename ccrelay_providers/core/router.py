@@ -55,6 +55,10 @@ class Router:
             if len(self._homes) > MAX_SESSIONS:
                 self._homes.popitem(last=False)
 
+    def without(self, candidate: Candidate, ability: str) -> Candidate:
+        """The candidate without an ability that its upstream denied; remembered."""
+        return self._catalog.learn(candidate, ability)
+
     @contextmanager
     def running(self, candidate: Candidate) -> Iterator[None]:
         """Counts the request as the candidate's load."""

@@ -5,6 +5,7 @@ RelayError
 ├── AuthenticationFailed 401      PermissionDenied 403      NotFound 404      MethodNotAllowed 405
 ├── RequestTimeout 408            RequestTooLarge 413       ServerBusy 503
 ├── UpstreamRefusal               the upstream's own 4xx, its body passed on byte for byte where it is Anthropic's
+│   └── AbilityMissing 400        the same candidate is asked once more, without
 └── UpstreamFailure 502           the next candidate may answer instead
     ├── UpstreamDisconnected 502  UpstreamTimeout 504       Overloaded 529
     ├── RateLimited 429           rests as long as the upstream says
@@ -109,6 +110,14 @@ class UpstreamRefusal(RelayError):
     """An upstream's 4xx that is the request's own fault: no other candidate would do better."""
 
     status, type = 400, "invalid_request_error"
+
+
+class AbilityMissing(UpstreamRefusal):
+    """The model cannot do what was thought of it: `ability` (thinking, tools, vision). Asked without, it may answer."""
+
+    def __init__(self, message: str, *, ability: str = "thinking") -> None:
+        super().__init__(message)
+        self.ability = ability
 
 
 class UpstreamFailure(RelayError):

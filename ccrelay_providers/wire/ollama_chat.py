@@ -6,6 +6,7 @@ prompt and tools, behind a 200. `num_ctx` never changes between requests: that w
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -15,7 +16,7 @@ from .errors import ContextOverflow, InvalidRequest
 from .history import for_other
 from .messages import Json, dumps
 from .ollama_schema import parameters
-from .provider import Report, Target
+from .provider import Report, Target, Version
 
 TYPE = "ollama"
 IMAGES = frozenset({"image/png", "image/jpeg", "image/webp"})
@@ -23,7 +24,11 @@ IMAGES = frozenset({"image/png", "image/jpeg", "image/webp"})
 CERTAIN = 0.8
 """An estimate 20 % too high is possible: below that the upstream decides."""
 
-_LEVELS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
+_LEVELS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "max"}
+_CLOUD = re.compile(r"[:-]cloud\Z")
+_LEVELS_SINCE, _MAX_SINCE = (0, 11, 1), (0, 22, 0)
+_OBEYS_SINCE = (0, 12, 4)
+"""Before, `truncate` and `shift` meant nothing, and what was too long was cut in silence."""
 _TAKEN = {
     "model", "messages", "system", "tools", "tool_choice", "max_tokens", "stream", "temperature", "top_p", "top_k",
     "stop_sequences", "thinking", "output_config", "output_format", "betas",
@@ -33,7 +38,18 @@ _WITHOUT_LOSS = {"metadata", "cache_control"}  # who asks, and a cache that Olla
 
 def is_cloud(target: Target) -> bool:
     """Run by ollama.com, with the largest window there is; also through a local Ollama."""
-    return target.model.id.endswith("cloud") or "//ollama.com" in target.base_url
+    return bool(_CLOUD.search(target.model.id)) or "//ollama.com" in target.base_url
+
+
+def since(target: Target, version: Version) -> bool:
+    """Whether the server is at least so new; one that tells no version is."""
+    return not target.version or target.version >= version
+
+
+def headers(target: Target) -> tuple[tuple[str, str], ...]:
+    """None of the client's: an Origin would be checked, and a foreign Host refused."""
+    plain = (("content-type", "application/json"), ("accept-encoding", "identity"))
+    return (*plain, ("authorization", f"Bearer {target.api_key}")) if target.api_key else plain
 
 
 def window(target: Target) -> int | None:
@@ -62,7 +78,8 @@ def _measure(plain: Json, target: Target, report: Report) -> None:
     """Estimates what is sent, not what came: another provider's thinking and hidden tools do not count."""
     report.estimate = max(1, round(tokens.estimate(plain) * target.calibration))
     limit = window(target)
-    if limit and report.estimate * CERTAIN > limit:
+    certain = CERTAIN if since(target, _OBEYS_SINCE) else 1
+    if limit and report.estimate * certain > limit:
         raise ContextOverflow(report.estimate, limit)
 
 
@@ -91,12 +108,13 @@ def _options(body: Json, target: Target, dropped: Counter[str]) -> Json:
 def _think(body: Json, target: Target, dropped: Counter[str]) -> bool | str | None:
     """False is understood by all. True is an error for a model that cannot; without a word those think that can.
 
-    So for a model nobody knows: False, or nothing. Only gpt-oss has levels.
+    So for a model nobody knows: False, or nothing. Only gpt-oss has levels, and only since some version.
     """
     wanted = (body.get("thinking") or {}).get("type") in ("enabled", "adaptive")
     effort = (body.get("output_config") or {}).get("effort")
-    if wanted and effort in _LEVELS and "gpt-oss" in target.model.id and target.model.thinking is not False:
-        return _LEVELS[effort]
+    has_levels = "gpt-oss" in target.model.id and since(target, _LEVELS_SINCE)
+    if wanted and effort in _LEVELS and has_levels and target.model.thinking is not False:
+        return "high" if effort == "max" and not since(target, _MAX_SINCE) else _LEVELS[effort]
     dropped.update(["effort"] if effort else [])
     if target.model.thinking is False:
         dropped.update(["thinking_mode"] if wanted else [])

@@ -8,6 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 from .errors import (
+    AbilityMissing,
     ContextOverflow,
     KeyRefused,
     Overloaded,
@@ -39,9 +40,9 @@ _missing = partial(UpstreamRefusal, status=404)
 _too_big = partial(UpstreamFailure, should_retry=False)
 _FACT = "{{text}}; set {} = false for {{model}} in providers.{{provider}}.models, or choose another model"
 _KNOWN = (
-    _Known(0, "does not support thinking", UpstreamRefusal, _FACT.format("thinking")),
-    _Known(0, "does not support tools", UpstreamRefusal, _FACT.format("tools")),
-    _Known(0, "does not support image", UpstreamRefusal, _FACT.format("vision")),
+    _Known(0, "does not support thinking", partial(AbilityMissing, ability="thinking"), _FACT.format("thinking")),
+    _Known(0, "does not support tools", partial(AbilityMissing, ability="tools"), _FACT.format("tools")),
+    _Known(0, "does not support image", partial(AbilityMissing, ability="vision"), _FACT.format("vision")),
     _Known(0, "does not support chat", UpstreamRefusal, "{text}: it is an embedding model; choose another model"),
     _Known(401, "signin_url", KeyRefused, "{model} runs on ollama.com; to sign in, open {signin}"),
     _Known(401, "", KeyRefused, "refused the relay's key ({text}); check providers.{provider}.api_key in relay.toml"),
@@ -62,6 +63,13 @@ _KNOWN = (
     _Known(502, "", UpstreamFailure, "{text}; a cloud model needs a connection to ollama.com"),
 )
 _TOO_LONG = re.compile(r"\((\d+) tokens\) exceeds the available context size \((\d+) tokens\)")
+_TOO_LONG_IN_WORDS = re.compile(
+    r"prompt is longer than the context length|exceed_context_size|prompt too long"
+    r"|exceeds the (model's )?(maximum |available )?context"
+)
+_CUT = ("no user query found",)
+"""What a template says of a prompt whose beginning was cut away. Of one that fits: a conversation without a user."""
+_NEARLY = 0.8  # of the window: from there on an estimate may be an overflow
 
 
 def error(status: int, headers: Headers, body: bytes, target: Target, tokens: int = 0) -> RelayError:
@@ -110,6 +118,6 @@ def _overflow(fault: Json, text: str, target: Target, tokens: int) -> ContextOve
         return ContextOverflow(sent, limit)
     if match := _TOO_LONG.search(text):
         return ContextOverflow(int(match[1]), int(match[2]))
-    if "prompt is longer than the context length" in text or "exceed_context_size" in text:
-        return ContextOverflow(tokens, window(target) or target.num_ctx or _SMALLEST_WINDOW)
-    return None
+    limit = window(target) or target.num_ctx or _SMALLEST_WINDOW
+    cut = any(words in text for words in _CUT) and tokens > _NEARLY * limit
+    return ContextOverflow(tokens, limit) if cut or _TOO_LONG_IN_WORDS.search(text) else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from .http1 import Headers
     from .messages import MessagesRequest
 
+
+Version = tuple[int, ...]
+"""Of an upstream's server; empty if it told none."""
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}\Z")
 
@@ -34,6 +37,8 @@ class Model:
     thinking: bool | None = None
     detail: str | None = None
     """A few words for people, such as `8.2B Q4_K_M`."""
+    text_tools: bool | None = None
+    """Whether it writes tool calls as text, where they are looked for then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class Target:
     keep_alive: str | int | None = None
     calibration: float = 1.0
     """True tokens per estimated token, learned from this model's answers."""
+    version: Version = ()
 
     @property
     def label(self) -> str:
@@ -80,6 +86,16 @@ class LocalAnswer:
     content_type: str = "text/event-stream"
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What an upstream has now."""
+
+    models: tuple[Model, ...] = ()
+    version: Version = ()
+    shown: Mapping[str, Any] = field(default_factory=dict)
+    """The provider's own: handed back at its next look, so that it asks only for what is new."""
+
+
 class UpstreamResponse(Protocol):
     """What came back. Content encodings and transfer framing are already undone."""
 
@@ -92,6 +108,10 @@ class UpstreamResponse(Protocol):
 
     def read(self) -> bytes:
         """The whole body."""
+
+
+Ask = Callable[[Sequence[UpstreamRequest]], "list[UpstreamResponse | RelayError]"]
+"""Sends requests of the relay's own, all at the same time; gives what came of each, read whole."""
 
 
 @dataclass(slots=True)
@@ -183,5 +203,8 @@ class Provider(Protocol):
     def window(self, target: Target) -> int | None:
         """The tokens that fit, if that is known."""
 
-    def models(self, fetch: Callable[[UpstreamRequest], UpstreamResponse], target: Target) -> list[Model]:
-        """The models that are there now."""
+    def models(self, ask: Ask, target: Target, before: Listing) -> Listing:
+        """What is there now; before: what was there at the last look. Raises RelayError."""
+
+    def loaded_window(self, ask: Ask, target: Target) -> int | None:
+        """The tokens that fit into the model as it is loaded now, if the upstream tells. Raises RelayError."""

@@ -44,6 +44,7 @@ def checks(claude: ClaudeCode) -> Iterator[Check]:
         ("claude -p, refused relay key", refused_key),
         ("claude -p, unknown model", unknown_model),
         ("claude -c, prompt too long is compacted", compacted),
+        ("claude -c, a session that outgrows a small window goes on", outgrown),
         ("claude, discovery and the picker", discovery),
         ("claude, /model by name", model_by_name),
         ("claude, tool loop on the screen", tool_loop_on_screen),
@@ -147,6 +148,17 @@ def compacted(claude: ClaudeCode, stage: Stage) -> None:
     stage.zai.script(zai_error(400, "invalid_request_error", "1261", "Prompt too long"), match="/api/anthropic")
     answered(claude.print(stage, "third plum", "-c", "--model", GLM), "heard: (.|\n)*third plum")
     expect(len(asked(stage.zai)) >= 3, f"{len(asked(stage.zai))} requests cannot be overflow, summary and answer")
+
+
+def outgrown(claude: ClaudeCode, stage: Stage) -> None:
+    """A window of 40,960 tokens, turns of 6000: the client is told in time, compacts by itself, and no turn fails."""
+    for number in range(6):
+        facts = " ".join(f"fact{number}x{position}" for position in range(2200))
+        done = claude.print(stage, f"turn {number}: {facts}", *(("-c",) if number else ()), "--model", QWEN)
+        answered(done, f"heard: (.|\n)*fact{number}x2199")
+    sizes = [len(request.body) for request in asked(stage.ollama)]
+    expect(len(sizes) > 7, f"{len(sizes)} requests: nothing was compacted")
+    expect(sizes[-1] < max(sizes) * 0.7, f"the conversation did not become smaller: {sizes}")
 
 
 # --- the interactive client
