@@ -119,8 +119,9 @@ class Catalog:
     def _candidate(self, provider: Provider, model: Model, weight: int = 1) -> Candidate:
         """With all that was learned of the model and its server."""
         found = self._found.get(provider.name)
-        lessons: dict[str, Any] = self._lessons.get(f"{provider.name}/{model.id}", {})
-        return Candidate(provider, replace(model, **lessons), weight, found.listing.version if found else ())
+        lessons: dict[str, Any] | None = self._lessons.get(f"{provider.name}/{model.id}")
+        model = replace(model, **lessons) if lessons else model
+        return Candidate(provider, model, weight, found.listing.version if found else ())
 
     def learn(self, candidate: Candidate, ability: str) -> Candidate:
         """The candidate as it is from now on: without an ability that its upstream denied."""
