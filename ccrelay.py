@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = load(config_path(arguments.config), os.environ, host=arguments.host, port=arguments.port)
     except ConfigError as error:
         for sentence in error.errors:
-            print(sentence, file=sys.stderr)
+            given = arguments.host is not None and ": server.host: " in sentence
+            print("--host: " + sentence.partition(": server.host: ")[2] if given else sentence, file=sys.stderr)
         return 2
     return serve(config, arguments.verbose)
 
@@ -126,12 +128,9 @@ def listen(server: Server, endpoints: Endpoints, heartbeat: Heartbeat) -> RelayS
     try:
         return RelayServer(server, endpoints, heartbeat)
     except OSError as error:
-        reason = error.strerror or str(error)
-        print(
-            f"ccrelay: cannot listen on {server.host}:{server.port} ({reason.lower()}); is it running already? "
-            "Another port: --port N",
-            file=sys.stderr,
-        )
+        reason = (error.strerror or str(error)).lower()
+        advice = "; is it running already? Another port: --port N" if error.errno == errno.EADDRINUSE else ""
+        print(f"ccrelay: cannot listen on {server.host}:{server.port} ({reason}){advice}", file=sys.stderr)
         return None
 
 
@@ -147,15 +146,22 @@ def announce(config: Config, catalog: Catalog, server: RelayServer, out: TextIO)
     print(f"ccrelay {__version__}", file=out)
     width = max(len(provider.name) for provider in config.providers)
     for provider in config.providers:
-        print(f"  {provider.name + ':':<{width + 1}} {state(provider, catalog)}", file=out)
+        print(f"  {provider.name + ':':<{width + 1}} {state(provider, catalog, bool(config.server.token))}", file=out)
     for warning in config.warnings:
         print(f"  warning: {warning}", file=out)
-    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
-    print(f"listening on http://{host}:{server.port}", file=out)
-    print(f"point Claude Code here:  export ANTHROPIC_BASE_URL=http://{host}:{server.port}", file=out, flush=True)
+    print(f"listening on http://{in_url(config.server.host)}:{server.port}", file=out)
+    here = in_url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.server.host, config.server.host))
+    token = " ANTHROPIC_AUTH_TOKEN=…  (server.token)" if config.server.token else ""
+    print(
+        f"point Claude Code here:  export ANTHROPIC_BASE_URL=http://{here}:{server.port}{token}", file=out, flush=True
+    )
 
 
-def state(provider: Provider, catalog: Catalog) -> str:
+def in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def state(provider: Provider, catalog: Catalog, token: bool = False) -> str:
     """`on, 4 models`, or `off, ZAI_API_KEY is not set`."""
     if provider.off:
         return f"off, {provider.off}"
@@ -166,7 +172,7 @@ def state(provider: Provider, catalog: Catalog) -> str:
     if provider.discover and not count:
         words = "on, no models found yet"
     if provider.type == "anthropic" and not provider.api_key:
-        words += ", with the credential that Claude Code sends"
+        words += ", with the credential that Claude Code sends" + (" beside x-ccrelay-token" if token else "")
     if provider.listed:
         return words
     if provider.type == "echo" and provider.models:

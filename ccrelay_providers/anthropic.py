@@ -72,8 +72,8 @@ def _headers(request: MessagesRequest, target: Target) -> tuple[tuple[str, str],
         headers.append(("x-api-key", target.api_key))
     elif not any(name.lower() in _CREDENTIALS for name, _ in headers):
         raise AuthenticationFailed(
-            f"{target.provider}: the request carries no credential; log in with Claude Code, or set "
-            f"providers.{target.provider}.api_key in relay.toml"
+            f"{target.provider}: the request carries no credential; set providers.{target.provider}.api_key in "
+            "relay.toml, or log in with Claude Code and send server.token, if there is one, as x-ccrelay-token"
         )
     return (*headers, ("accept-encoding", "identity"))
 

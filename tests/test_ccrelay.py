@@ -124,7 +124,7 @@ class TestRefusals(unittest.TestCase):
 
     def test_the_network_needs_a_token(self) -> None:
         done = run("--host", "0.0.0.0")
-        self.refused(done, 2, "server.host: 0.0.0.0 is reachable from the network, so server.token must be set")
+        self.refused(done, 2, "--host: 0.0.0.0 is reachable from the network, so server.token must be set")
 
     def test_a_port_in_use(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:

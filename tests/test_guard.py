@@ -39,6 +39,12 @@ class TestOrigin(unittest.TestCase):
             self.assertFalse(self.allowed(host=host), host)
         self.assertFalse(self.allowed(host=""))
 
+    def test_bound_to_every_address_any_of_them_will_do(self) -> None:
+        guard = Guard(Server(host="0.0.0.0", token="t"))
+        guard.check_origin(headers(host="192.168.1.5:8787"))
+        with self.assertRaises(PermissionDenied):
+            guard.check_origin(headers(host="rebound.example:8787"))
+
     def test_the_refusal_names_the_key(self) -> None:
         with self.assertRaisesRegex(PermissionDenied, "'evil.com'.*server.allowed_hosts"):
             self.guard.check_origin(headers(host="evil.com:1"))

@@ -13,6 +13,7 @@ from .config import Server
 class Guard:
     def __init__(self, server: Server) -> None:
         self._token = server.token.encode() if server.token else None
+        self._every_address = server.host in ("0.0.0.0", "::")  # any of this machine's; names may be rebound, these not
         self._hosts = {"localhost", "127.0.0.1", "::1", *map(str.lower, (server.host, *server.allowed_hosts))}
 
     def check_origin(self, headers: Headers) -> None:
@@ -29,7 +30,7 @@ class Guard:
             raise PermissionDenied("sec-fetch-site: requests from web pages are refused")
 
     def _known(self, name: str) -> bool:
-        return name in self._hosts or is_loopback(name)
+        return name in self._hosts or is_loopback(name) or (self._every_address and is_address(name))
 
     def authenticate(self, headers: Headers) -> Headers:
         """The headers without the relay's own credential. Raises AuthenticationFailed if one is needed and missing."""
@@ -58,6 +59,14 @@ def host_name(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower().rstrip(".")
+
+
+def is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(name: str) -> bool:
