@@ -135,6 +135,10 @@ class FailureTests(PassthroughTests):
             with self.subTest(pieces=pieces):
                 self.assertIsInstance(self.sent_before_failing(*pieces)[1], UpstreamDisconnected)
 
+    def test_nothing_follows_message_stop(self) -> None:
+        self.assertEqual(self.stream(WHOLE + DELTA + PING), [WHOLE])
+        self.assertEqual(b"".join(self.stream(WHOLE, DELTA)), WHOLE)
+
     def test_only_message_stop_may_be_missing(self) -> None:
         for cut in (len(STOP), 30, 1):
             sent = b"".join(self.stream(WHOLE[:-cut]))
