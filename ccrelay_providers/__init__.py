@@ -10,4 +10,6 @@ import ccrelay_providers.zai as zai
 
 from .wire.provider import Provider
 
+__version__ = "0.1.0"
+
 PROVIDERS: dict[str, Provider] = {"anthropic": anthropic, "zai": zai, "ollama": ollama, "echo": echo}

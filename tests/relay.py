@@ -224,3 +224,14 @@ class Stream:
             if wanted in self.body:
                 return
         raise AssertionError(f"{wanted!r} never came in {self.body!r}")
+
+
+ECHO = '[providers.echo]\ntype = "echo"\n'
+UNSET = dict.fromkeys(("ZAI_API_KEY", "ANTHROPIC_API_KEY", "OLLAMA_API_KEY", "CCRELAY_CONFIG"), "")
+
+
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """`python ccrelay.py ARGUMENTS`, which ends by itself, without the keys of whoever runs the tests."""
+    command = [sys.executable, str(ROOT / "ccrelay.py"), *arguments]
+    env = {**os.environ, **UNSET, **environ}
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=PATIENCE, env=env)

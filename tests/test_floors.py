@@ -31,6 +31,8 @@ FLOORS = [  # low to high; a module imports only from lower floors
     "core/relay",
     "core/endpoints",
     "core/server",
+    "commands/screen",
+    "commands/serve",
     "ccrelay",
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
@@ -131,7 +133,7 @@ class TestFloors(unittest.TestCase):
     def test_the_test_sees_the_imports(self) -> None:
         self.assertEqual(own_imports("wire/history"), {"wire/blocks", "wire/messages"})
         self.assertIn("__init__", own_imports("core/catalog"))
-        self.assertIn("core/server", own_imports("ccrelay"))
+        self.assertIn("core/config", own_imports("ccrelay"))
         self.assertEqual({name for name in PROVIDERS if FLOOR[name] == FLOOR["zai"]}, {"anthropic", "zai", "ollama"})
 
     def test_providers_import_only_from_wire(self) -> None:
@@ -180,7 +182,7 @@ class TestWorld(unittest.TestCase):
 
     def test_only_the_configuration_and_the_command_line_see_the_environment(self) -> None:
         found = {name for name in modules() if "'environ'" in ast.dump(tree(name)) and "os" in self.tops(name)}
-        self.assertLessEqual(found, {"ccrelay", "core/config"})
+        self.assertLessEqual({name for name in found if not name.startswith("commands/")}, {"ccrelay", "core/config"})
 
 
 class TestSizes(unittest.TestCase):

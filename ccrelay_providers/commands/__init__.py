@@ -1,0 +1,1 @@
+"""The commands of ccrelay.py: a module each, with `run(options, config) → exit code`."""

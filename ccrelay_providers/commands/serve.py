@@ -1,0 +1,98 @@
+"""serve: listens, and answers until a signal says stop."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import signal
+import sys
+import time
+from types import FrameType
+
+from ..core.catalog import Catalog
+from ..core.config import Config, Server
+from ..core.endpoints import Endpoints
+from ..core.guard import Guard
+from ..core.health import Health
+from ..core.heartbeat import Heartbeat
+from ..core.log import Log
+from ..core.relay import Relay
+from ..core.router import Router
+from ..core.server import RelayServer
+from ..core.upstream import ConnectionPool
+from ..core.windows import Windows
+from .screen import announce
+
+DRAIN_SECONDS = 30.0
+LOOK_SECONDS = 0.25  # what the start waits for an Ollama on this machine to say what it has
+
+
+def run(options: argparse.Namespace, config: Config) -> int:
+    """Listens until a signal. 1 if it cannot."""
+    log = Log(config.server.log, verbose=options.verbose)
+    server, catalog = build(config, log)
+    if server is None:
+        return 1
+    raise_file_limit(2 * config.server.max_connections + 64)
+    catalog.refresh(wait=LOOK_SECONDS)
+    catalog.keep_fresh()
+    announce(config, catalog, server, sys.stdout)
+    stop_on_signals(server)
+    server.run()
+    return drain(server, log)
+
+
+def stop_on_signals(server: RelayServer) -> None:
+    """SIGTERM or SIGINT stops the server; a second one ends at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, lambda number, frame: os._exit(1))
+        server.stop()
+
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, stop)
+
+
+def raise_file_limit(wanted: int) -> None:
+    """Two descriptors a stream are soon more than the usual limits, 1024 on Linux and 256 on macOS."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def build(config: Config, log: Log) -> tuple[RelayServer | None, Catalog]:
+    """All parts, wired, and the listening server; None if the address cannot be had."""
+    pool, heartbeat = ConnectionPool(os.environ), Heartbeat()
+    heartbeat.add(pool)
+    pool.on_idle = heartbeat.expect
+    health = Health(time.monotonic, time.time)
+    catalog = Catalog(config, lambda provider, request: relay.fetch(provider, request), log.say)
+    router = Router(config.routing, catalog, health.available)
+    relay = Relay(config, router, health, pool, heartbeat, Windows(catalog.ask, log.say))
+    endpoints = Endpoints(relay, catalog, Guard(config.server), health, log)
+    return listen(config.server, endpoints, heartbeat), catalog
+
+
+def listen(server: Server, endpoints: Endpoints, heartbeat: Heartbeat) -> RelayServer | None:
+    try:
+        return RelayServer(server, endpoints, heartbeat)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        advice = "; is it running already? Another port: --port N" if error.errno == errno.EADDRINUSE else ""
+        print(f"ccrelay: cannot listen on {server.host}:{server.port} ({reason}){advice}", file=sys.stderr)
+        return None
+
+
+def drain(server: RelayServer, log: Log) -> int:
+    if server.drain(0.2):
+        return 0
+    log.say(f"stopping: running answers have {DRAIN_SECONDS:g} s to finish; a second signal ends at once")
+    return 0 if server.drain(DRAIN_SECONDS) else 1
