@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ccrelay_providers.core import catalog
 from ccrelay_providers.core.catalog import Candidate, Catalog
-from ccrelay_providers.core.config import Config, Provider, Route, RouteTarget, Routing, Server
 from ccrelay_providers.core.relay import Answer
+from ccrelay_providers.core.settings import Config, Provider, Route, RouteTarget, Routing, Server
 from ccrelay_providers.wire.errors import NotFound, UpstreamFailure
 from ccrelay_providers.wire.http1 import Headers
 from ccrelay_providers.wire.provider import Model, UpstreamRequest, UpstreamResponse

@@ -9,7 +9,8 @@ import unittest
 from collections.abc import Mapping
 from pathlib import Path
 
-from ccrelay_providers.core.config import Config, ConfigError, Provider, RouteTarget, Server, is_loopback, load
+from ccrelay_providers.core.config import ConfigError, is_loopback, load
+from ccrelay_providers.core.settings import Config, Provider, RouteTarget, Server
 from ccrelay_providers.wire.provider import Model
 
 ECHO = '[providers.echo]\ntype = "echo"\n'

@@ -10,8 +10,9 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from ccrelay_providers.core import config
-from ccrelay_providers.core.config import DEFAULTS, ConfigError, Provider, Route, RouteTarget, Routing, Server, load
+from ccrelay_providers.core import settings
+from ccrelay_providers.core.config import ConfigError, load
+from ccrelay_providers.core.settings import DEFAULTS, Provider, Route, RouteTarget, Routing, Server
 from ccrelay_providers.wire.provider import Model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,7 +65,7 @@ class TestRelayToml(unittest.TestCase):
         self.assertEqual({key for target in targets for key in target}, keys(RouteTarget))
 
     def test_every_provider_is_there(self) -> None:
-        self.assertEqual({table["type"] for table in self.full["providers"].values()}, set(config.TYPES))
+        self.assertEqual({table["type"] for table in self.full["providers"].values()}, set(settings.TYPES))
 
     def test_commented_keys_show_their_defaults(self) -> None:
         live = tomllib.loads(TOML)
@@ -125,7 +126,7 @@ class TestConfigurationPage(unittest.TestCase):
         return special if special and not common and common != [] else {"": common} | special
 
     def test_every_strategy_and_type(self) -> None:
-        for name in (*config.TYPES, *get_args(config.Strategy)):
+        for name in (*settings.TYPES, *get_args(settings.Strategy)):
             self.assertIn(f"`{name}`", DOCS)
 
     def test_the_examples_of_errors_are_true(self) -> None:

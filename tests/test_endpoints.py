@@ -10,7 +10,6 @@ from typing import Any
 from unittest import mock
 
 from ccrelay_providers.core.catalog import Candidate, Catalog
-from ccrelay_providers.core.config import Provider, Server
 from ccrelay_providers.core.endpoints import (
     Endpoints,
     describe,
@@ -25,6 +24,7 @@ from ccrelay_providers.core.guard import Guard
 from ccrelay_providers.core.health import Health
 from ccrelay_providers.core.log import Entry, Log
 from ccrelay_providers.core.relay import Relay
+from ccrelay_providers.core.settings import Provider, Server
 from ccrelay_providers.wire.errors import InvalidRequest
 from ccrelay_providers.wire.http1 import Headers
 from ccrelay_providers.wire.provider import Model

@@ -24,6 +24,7 @@ FLOORS = [  # low to high; a module imports only from lower floors
     "anthropic zai ollama",
     "echo",  # answers in Anthropic's words, read by Anthropic's reader: the one provider that uses another
     "__init__",  # the table of the providers
+    "core/settings",
     "core/sockets core/proxies core/config core/health core/calibration core/log",
     "core/exchange core/guard core/heartbeat core/upstream",
     "core/catalog core/gate",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import unittest
 
-from ccrelay_providers.core.config import Server
 from ccrelay_providers.core.guard import Guard, host_name, is_loopback
+from ccrelay_providers.core.settings import Server
 from ccrelay_providers.wire.errors import AuthenticationFailed, PermissionDenied
 from ccrelay_providers.wire.http1 import Headers
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from ccrelay_providers.core import router
 from ccrelay_providers.core.catalog import Candidate, Catalog
-from ccrelay_providers.core.config import Config, Provider, Route, RouteTarget, Routing, Server, Strategy
 from ccrelay_providers.core.router import Router
+from ccrelay_providers.core.settings import Config, Provider, Route, RouteTarget, Routing, Server, Strategy
 from ccrelay_providers.wire.errors import NotFound
 from ccrelay_providers.wire.provider import Model, UpstreamRequest, UpstreamResponse
 

@@ -8,8 +8,8 @@ import unittest
 from collections.abc import Sequence
 
 from ccrelay_providers.core.catalog import Candidate
-from ccrelay_providers.core.config import Provider
 from ccrelay_providers.core.relay import Answer
+from ccrelay_providers.core.settings import Provider
 from ccrelay_providers.core.windows import Windows
 from ccrelay_providers.wire.errors import RelayError, UpstreamFailure
 from ccrelay_providers.wire.http1 import Headers

@@ -6,8 +6,8 @@ from typing import TextIO
 
 from .. import __version__
 from ..core.catalog import Catalog
-from ..core.config import Config, Provider
 from ..core.server import RelayServer
+from ..core.settings import Config, Provider
 
 
 def announce(config: Config, catalog: Catalog, server: RelayServer, out: TextIO) -> None:

@@ -11,7 +11,6 @@ import time
 from types import FrameType
 
 from ..core.catalog import Catalog
-from ..core.config import Config, Server
 from ..core.endpoints import Endpoints
 from ..core.guard import Guard
 from ..core.health import Health
@@ -20,6 +19,7 @@ from ..core.log import Log
 from ..core.relay import Relay
 from ..core.router import Router
 from ..core.server import RelayServer
+from ..core.settings import Config, Server
 from ..core.upstream import ConnectionPool
 from ..core.windows import Windows
 from .screen import announce

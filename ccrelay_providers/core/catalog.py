@@ -20,7 +20,7 @@ from .. import PROVIDERS
 from ..wire.errors import NotFound, RelayError
 from ..wire.provider import Listing, Model, Target, UpstreamRequest, UpstreamResponse, Version
 from ..wire.provider import Provider as ProviderModule
-from .config import PICKER, Config, Provider, Route
+from .settings import PICKER, Config, Provider, Route
 
 FRESH, FRESH_AFAR = 20.0, 300.0  # seconds that a list holds; of an upstream over the internet
 RETRY = 1.0  # seconds before an upstream that was down is asked again

@@ -1,7 +1,6 @@
-"""relay.toml → frozen dataclasses, read once at the start.
+"""relay.toml → the frozen dataclasses of settings.py, read once at the start.
 
-The fields of the dataclasses are the table that the file is checked against: their names are the keys, their types
-what is accepted, their defaults what holds when a key is absent. After load() nobody sees a dict or an environment
+Their fields are the table that the file is checked against. After load() nobody sees a dict or an environment
 variable. Every error is collected as `file: dotted.key: sentence`, one a key; no error and no repr shows a secret.
 """
 
@@ -13,20 +12,28 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ccrelay_providers.wire.provider import Model
+from .settings import (
+    DEFAULTS,
+    ONLY,
+    PICKER,
+    SECRETS,
+    TYPES,
+    Config,
+    Provider,
+    Route,
+    RouteTarget,
+    Routing,
+    Server,
+)
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-
-Strategy = Literal["failover", "round-robin", "weighted", "shuffle", "least-busy"]
-ProviderType = Literal["anthropic", "zai", "ollama", "echo"]
-TYPES: tuple[str, ...] = get_args(ProviderType)
 
 
 class ConfigError(Exception):
@@ -37,97 +44,7 @@ class ConfigError(Exception):
         super().__init__("\n".join(self.errors))
 
 
-# --- What load() gives ---
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    host: str = "127.0.0.1"
-    port: int = 8787
-    token: str | None = field(default=None, repr=False)
-    allowed_hosts: tuple[str, ...] = ()
-    max_body_mb: float = 32
-    log: Literal["text", "json"] = "text"
-    ping_interval: float = 10
-    head_timeout: float = 10
-    max_connections: int = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class RouteTarget:
-    model: str
-    weight: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    pattern: str
-    targets: tuple[RouteTarget, ...]
-    strategy: Strategy | None = None  # None: routing.strategy
-
-
-@dataclass(frozen=True, slots=True)
-class Routing:
-    strategy: Strategy = "failover"
-    sticky: bool = True
-    first_event_patience: float = 10
-    max_attempts: int = 0  # 0: every candidate once
-
-
-@dataclass(frozen=True, slots=True)
-class Provider:
-    name: str
-    type: ProviderType
-    base_url: str = ""
-    api_key: str | None = field(default=None, repr=False)
-    enabled: bool = True
-    listed: bool = True
-    connect_timeout: float = 10
-    idle_timeout: float = 300
-    max_concurrent: int = 0  # 0: no limit
-    max_queue: int = 64
-    num_ctx: int | None = None
-    keep_alive: str | int | None = None
-    models: tuple[Model, ...] = ()
-    off: str | None = None  # why it cannot be used; None when it can
-
-    @property
-    def tells(self) -> bool:
-        """Whether the upstream is asked what it has, what that can do, and which version it is."""
-        return self.type == "ollama"
-
-    @property
-    def discover(self) -> bool:
-        """Whether everything that it has is offered."""
-        return self.tells and not self.models
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    path: Path
-    server: Server
-    routing: Routing
-    routes: tuple[Route, ...]
-    providers: tuple[Provider, ...]
-    warnings: tuple[str, ...]
-
-
-# --- What types of providers differ in, and what values may be ---
-
-DEFAULTS: dict[str, dict[str, Any]] = {  # on top of Provider's own
-    "anthropic": {"base_url": "https://api.anthropic.com"},
-    "zai": {"base_url": "https://api.z.ai/api/anthropic"},
-    "ollama": {"base_url": "http://127.0.0.1:11434", "idle_timeout": 600, "num_ctx": 65536, "keep_alive": "30m"},
-    "echo": {"models": ["echo"]},
-}
-ONLY = {  # keys that not every type takes
-    "num_ctx": ("ollama",),
-    "keep_alive": ("ollama",),
-    "base_url": ("anthropic", "zai", "ollama"),
-    "api_key": ("anthropic", "zai", "ollama"),
-}
-SECRETS = ("api_key", "token")
-PICKER = "anthropic-relay"  # begins the ids made for Claude Code's picker, so it can be no provider's name
+# --- What values may be ---
 
 _FORMS = {  # strings: any but the empty one, except
     "api_key": (r"[!-~]+", "a string of visible ASCII characters"),

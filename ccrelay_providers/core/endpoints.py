@@ -15,12 +15,12 @@ from urllib.parse import parse_qs, unquote
 from ..wire.errors import InvalidRequest, MethodNotAllowed, NotFound, RelayError, error_body
 from ..wire.messages import dumps
 from .catalog import Candidate, Catalog
-from .config import PICKER
 from .exchange import ClientDeparted, Downstream, Request, Response
 from .guard import Guard
 from .health import Health
 from .log import Entry, Log
 from .relay import Relay, elapsed, error_headers, in_band_error
+from .settings import PICKER
 
 Handler = Callable[[Request, Downstream, Entry], Response | None]
 _PICKER_KEEPS = re.compile("claude|anthropic", re.IGNORECASE)  # Claude Code drops every other id from discovery

@@ -7,7 +7,7 @@ import ipaddress
 
 from ..wire.errors import AuthenticationFailed, PermissionDenied
 from ..wire.http1 import Headers
-from .config import Server
+from .settings import Server
 
 
 class Guard:

@@ -28,13 +28,13 @@ from ..wire.provider import LocalAnswer, Report, Target, UpstreamRequest, Upstre
 from ..wire.sse import encode
 from .calibration import Calibration
 from .catalog import Candidate
-from .config import Config, Provider
 from .exchange import ClientDeparted, Downstream, Request, Response
 from .gate import Gate
 from .health import Health
 from .heartbeat import Heartbeat
 from .log import Entry
 from .router import Router
+from .settings import Config, Provider
 from .upstream import ConnectionPool, Origin
 from .windows import Windows
 

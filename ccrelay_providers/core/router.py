@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .catalog import Candidate, Catalog
-from .config import Routing
+from .settings import Routing
 
 MAX_SESSIONS = 4096  # whose provider is remembered; a forgotten one costs a prompt cache, nothing else
 

@@ -26,10 +26,10 @@ from ..wire.http1 import (
     parse_request,
     path_and_query,
 )
-from .config import Server
 from .endpoints import Endpoints, normalised
 from .exchange import ClientDeparted, Downstream, Request, Response
 from .heartbeat import Heartbeat
+from .settings import Server
 from .sockets import set_timeouts
 
 KEEP_ALIVE = 600.0  # seconds a connection may wait for its next request: longer than clients keep one

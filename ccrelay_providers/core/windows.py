@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from ..wire.errors import RelayError
 from ..wire.provider import Target, UpstreamRequest, UpstreamResponse
 from .catalog import Candidate
-from .config import Provider
+from .settings import Provider
 
 AGAIN = 300.0  # seconds between two looks at a model
 Ask = Callable[[Provider, Sequence[UpstreamRequest]], "list[UpstreamResponse | RelayError]"]
