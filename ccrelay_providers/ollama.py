@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from .wire import history, sse
@@ -12,6 +12,7 @@ from .wire.messages import Json, MessagesRequest, MessageWriter, dumps, fold, lo
 from .wire.ollama_chat import TYPE, chat, headers
 from .wire.ollama_chat import window as window  # part of the contract
 from .wire.ollama_errors import error as error  # part of the contract
+from .wire.ollama_lines import blocks, plain
 from .wire.ollama_models import listing, writes_calls
 from .wire.ollama_models import loaded_window as loaded_window  # part of the contract
 from .wire.provider import Ask, Listing, Report, Target, UpstreamRequest, UpstreamResponse
@@ -44,8 +45,11 @@ def stream(response: UpstreamResponse, request: MessagesRequest, target: Target,
     """What came before an error in the same read is sent, unless nothing was yet: then another candidate may answer."""
     answer = _Answer(request, target, report)
     started = False
-    for lines in _lines(response.pieces()):
-        events, failure = answer.events(lines)
+    for block in blocks(response.pieces()):
+        if events := answer.more(block):
+            yield events
+            continue
+        events, failure = answer.events(block.split(b"\n"))
         if events and (started or failure is None):
             yield events
             started = True
@@ -63,20 +67,6 @@ def message(response: UpstreamResponse, request: MessagesRequest, target: Target
     return dumps(fold(sse.decode(stream(response, request, target, report))))
 
 
-def _lines(pieces: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """The lines that each piece completes. A long line may come in many pieces; the last may lack its end."""
-    held: list[bytes] = []
-    for piece in pieces:
-        whole, newline, rest = piece.rpartition(b"\n")
-        if newline:
-            yield (b"".join([*held, whole]) if held else whole).split(b"\n")
-            held = []
-        if rest:
-            held.append(rest)
-    if held:
-        yield [b"".join(held)]
-
-
 class _Answer:
     """One answer, line by line."""
 
@@ -91,12 +81,22 @@ class _Answer:
         self._space = ""  # what a text began with, if only white space so far: no API takes a text of nothing else
         self._empty = True
 
+    def more(self, block: bytes) -> bytes:
+        """The common case: nothing but more of the open text or thinking. Empty if it is anything else."""
+        kind, reader = self._writer.open, self._reader
+        if kind is None or self._space:
+            return b""
+        if reader is not None and not (reader.passes(block) if kind == "text" else reader.holds_nothing):
+            return b""
+        values = plain(block, kind)
+        return self._writer.more(values) if values else b""
+
     def events(self, lines: list[bytes]) -> tuple[bytes, RelayError | None]:
         """What the lines make, up to the one that cannot be."""
         events: list[bytes] = []
         try:
             for line in lines:
-                events.append(self._line(line))  # noqa: PERF401  # what was made before an error counts
+                events.append(self.more(line) or self._line(line))  # noqa: PERF401  # what came before an error counts
         except RelayError as failure:
             return b"".join(events), failure
         return b"".join(events), None

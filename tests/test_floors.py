@@ -16,7 +16,7 @@ FLOORS = [  # low to high; a module imports only from lower floors
     "wire/errors wire/sse wire/tokens wire/provider",
     "wire/http1",
     "wire/messages",
-    "wire/blocks wire/passthrough wire/ollama_schema wire/text_tools wire/zai_errors",
+    "wire/blocks wire/passthrough wire/ollama_lines wire/ollama_schema wire/text_tools wire/zai_errors",
     "wire/history",
     "wire/ollama_chat",
     "wire/ollama_errors",

@@ -233,9 +233,8 @@ def check_names(body: Json) -> None:
             raise InvalidRequest(f"{field}: expected text")
 
 
-_DELTA = (
-    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"%b","%b":%b}}\n\n'
-)
+_DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"%b_delta","%b":'
+_DELTA_END = b"}}\n\n"
 
 
 class MessageWriter:
@@ -251,18 +250,28 @@ class MessageWriter:
         self._index = -1
         self.tool_uses = 0
 
+    @property
+    def open(self) -> str | None:
+        """The kind of the open block, `text` or `thinking`; None between blocks."""
+        return self._open
+
     def text(self, text: str) -> bytes:
-        return self._delta("text", {"type": "text", "text": ""}, b"text_delta", b"text", text)
+        return self._delta("text", {"type": "text", "text": ""}, text)
 
     def thinking(self, text: str) -> bytes:
-        block = {"type": "thinking", "thinking": "", "signature": ""}
-        return self._delta("thinking", block, b"thinking_delta", b"thinking", text)
+        return self._delta("thinking", {"type": "thinking", "thinking": "", "signature": ""}, text)
 
-    def _delta(self, kind: str, block: Json, delta: bytes, key: bytes, text: str) -> bytes:
+    def _delta(self, kind: str, block: Json, text: str) -> bytes:
         if not text:
             return b""
         opening = b"" if self._open == kind else self._start(kind, block)
-        return opening + _DELTA % (self._index, delta, key, dumps(text))
+        return opening + self.more([dumps(text)])
+
+    def more(self, values: list[bytes]) -> bytes:
+        """Deltas of the open text or thinking, from strings that are JSON already; at least one."""
+        kind = (self._open or "").encode()
+        start = _DELTA % (self._index, kind, kind)
+        return start + (_DELTA_END + start).join(values) + _DELTA_END
 
     def tool_use(self, name: str, arguments: Json) -> bytes:
         """One whole call. Its id is unique over the conversation, since the request's is."""

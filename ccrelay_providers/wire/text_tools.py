@@ -48,6 +48,14 @@ class TextTools:
         self._fence = ""  # the mark of the fence we are in
         self._pending: list[Part] = []  # calls in fences, each behind its text: calls only if no words follow
 
+    @property
+    def holds_nothing(self) -> bool:
+        return not self._held and not self._pending
+
+    def passes(self, escaped: bytes) -> bool:
+        """Whether `feed` would give text back as it is. escaped: JSON that holds it."""
+        return self._line_goes_on and b"\\n" not in escaped and b"\\u000" not in escaped
+
     def feed(self, text: str) -> list[Part]:
         if self._line_goes_on and "\n" not in text:
             return [text]
