@@ -32,6 +32,7 @@ FLOORS = [  # low to high; a module imports only from lower floors
     "core/relay",
     "core/endpoints",
     "core/server",
+    "commands/terminal",
     "commands/screen",
     "commands/serve",
     "ccrelay",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import unittest
 from collections import Counter
 from typing import Any, Literal
@@ -31,32 +32,58 @@ def logged(each: Entry, form: Literal["text", "json"] = "text", verbose: bool = 
     return stream.getvalue()
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+def painted(each: Entry) -> str:
+    stream = io.StringIO()
+    Log("text", stream, colour=True).request(each)
+    return stream.getvalue()
 
 
 class TestText(unittest.TestCase):
     def test_a_line(self) -> None:
-        line = logged(entry(first_event=0.24, stream=True, total=12.34, attempts=2, queued=3))
-        self.assertRegex(line, r"^\d\d:\d\d:\d\d  200  both → zai/glm-5\.2  0\.24s/12\.3s  in 1\.2k  out 30  end_turn")
-        self.assertTrue(line.endswith("2 attempts  queued behind 3\n"))
+        line = logged(entry(first_event=0.24, stream=True, total=12.34, attempts=2, queued=3, session="3f2a6c00"))
+        self.assertRegex(line, r"^\d\d:\d\d:\d\d 200  3f2a   0\.24s  12\.3s in  1\.2k out    30  both → zai/glm-5\.2 ")
+        self.assertTrue(line.endswith("  2 attempts  queued behind 3\n"))
 
-    def test_the_same_name_is_said_once(self) -> None:
-        self.assertNotIn("→", logged(entry(requested="zai/glm-5.2")))
+    def test_columns_stand_below_each_other(self) -> None:
+        slow = entry(first_event=65.0, stream=True, total=3905.0, session="agent's")
+        big = Report(input_tokens=1_050_000, output_tokens=99_949)
+        silent = Report()
+        lines = [
+            logged(each) for each in (entry(), slow, entry(report=big), entry(report=silent), entry(departed=True))
+        ]
+        self.assertEqual({line.index("both") for line in lines}, {54})
+
+    def test_a_name_is_said_once(self) -> None:
+        for asked, answered, shown in (
+            ("zai/glm-5.2", "zai/glm-5.2", "zai/glm-5.2"),
+            ("glm-5.2", "zai/glm-5.2", "glm-5.2 → zai"),
+            ("anthropic-relay/zai/glm-5.2", "zai/glm-5.2", "zai/glm-5.2"),
+            ("claude-haiku-5-5", "zai/glm-4.5-air", "claude-haiku-5-5 → zai/glm-4.5-air"),
+            ("ollama/qwen3", "ollama/qwen3:8b", "ollama/qwen3 → ollama/qwen3:8b"),
+            ("nobody", "", "nobody"),
+        ):
+            self.assertEqual(logged(entry(requested=asked, answered_by=answered))[54:].strip(), shown)
+
+    def test_a_subagent_has_the_mark_of_its_session(self) -> None:
+        self.assertIn(" 3f2a+ ", logged(entry(session="3f2a6c00/agent-1")))
+        self.assertIn(" -     ", logged(entry()))
 
     def test_what_was_dropped_cached_and_noted(self) -> None:
         report = Report(Counter(thinking=2), ["message_stop was missing"], input_tokens=1, cache_read=1_050_000)
         line = logged(entry(report=report))
-        self.assertIn("in 1.05M (cached 1.05M)  out 0", line)
-        self.assertIn("dropped thinking=2  message_stop was missing", line)
+        self.assertIn("in 1.05M out     0", line)
+        self.assertIn("cached 1.05M  dropped thinking=2  message_stop was missing", line)
+
+    def test_an_unusual_end_is_said(self) -> None:
+        self.assertIn("max_tokens", logged(entry(report=Report(input_tokens=1, stop_reason="max_tokens"))))
+        self.assertNotIn("end_turn", logged(entry()))
 
     def test_a_failure_is_a_line_of_its_own(self) -> None:
         lines = logged(entry(failures=["zai: boom"])).splitlines()
         self.assertEqual((len(lines), lines[1].strip()), (2, "zai: boom"))
 
     def test_a_client_that_left(self) -> None:
-        self.assertIn("  left  both", logged(entry(departed=True)))
+        self.assertRegex(logged(entry(departed=True)), r"^\S+ left -  .*  both")
 
     def test_nobody_can_forge_a_line_or_move_the_cursor(self) -> None:
         for fields in ({"requested": "a\n9 forged\x1b[2J"}, {"failures": ["a\n9 forged\x1b[2J"]}):
@@ -69,14 +96,24 @@ class TestText(unittest.TestCase):
     def test_listings_and_health_checks_only_when_verbose_or_wrong(self) -> None:
         fine, wrong = (Entry("req_1", "GET", "/health", status=status) for status in (200, 404))
         self.assertEqual(logged(fine), "")
-        self.assertIn("200  GET /health", logged(fine, verbose=True))
-        self.assertIn("404  GET /health", logged(wrong))
+        self.assertRegex(logged(fine, verbose=True), r" 200 .* GET /health\n")
+        self.assertRegex(logged(wrong), r" 404 .* GET /health\n")
 
-    def test_colour_only_on_a_terminal(self) -> None:
-        terminal = Terminal()
-        Log("text", terminal).request(entry())
-        self.assertIn("\x1b[32m200\x1b[0m", terminal.getvalue())
-        self.assertNotIn("\x1b", logged(entry()))
+    def test_counts_only_when_verbose_or_wrong(self) -> None:
+        path = "/v1/messages/count_tokens"
+        fine = Entry("req_1", "POST", path, requested="m", answered_by="zai/m", status=200)
+        estimated = Entry("req_1", "POST", path, requested="m", answered_by="zai/m", status=200, failures=["zai: x"])
+        self.assertEqual(logged(fine), "")
+        for line in (logged(fine, verbose=True), logged(estimated)):
+            self.assertIn("  count_tokens m → zai", line)
+
+    def test_plain_unless_colours_are_wanted(self) -> None:
+        self.assertIn("\x1b[32m200 \x1b[0m", painted(entry()))
+        self.assertNotIn("\x1b", logged(entry(session="s", failures=["x"])))
+
+    def test_colours_change_no_column(self) -> None:
+        for each in (entry(session="3f2a6c00/agent"), entry(), entry(failures=["zai: boom"], departed=True)):
+            self.assertEqual(re.sub(r"\x1b\[\d+m", "", painted(each)), logged(each))
 
     def test_colours_of_trouble(self) -> None:
         broken = {"failures": ["x"], "report": Report()}
@@ -86,9 +123,11 @@ class TestText(unittest.TestCase):
             ({"failures": ["x"]}, 33),
             ({"departed": True}, 33),
         ):
-            terminal = Terminal()
-            Log("text", terminal).request(entry(**fields))
-            self.assertIn(f"\x1b[{colour}m", terminal.getvalue())
+            self.assertRegex(painted(entry(**fields)), rf"\x1b\[{colour}m(\d+|left) *\x1b")
+
+    def test_a_session_keeps_its_colour(self) -> None:
+        first, again = (painted(entry(session="3f2a6c00", total=total)) for total in (1.0, 2.0))
+        self.assertEqual(*(re.findall(r"\x1b\[\d+m3f2a", line) for line in (first, again)))
 
     def test_say(self) -> None:
         stream = io.StringIO()
@@ -129,9 +168,9 @@ class TestWords(unittest.TestCase):
         self.assertEqual([seconds(value) for value in (0.24, 12.34, 59.9, 245)], ["0.24s", "12.3s", "59.9s", "4m05s"])
 
     def test_count(self) -> None:
-        self.assertEqual(
-            [count(n) for n in (0, 999, 12_345, 999_950, 1_050_000)], ["0", "999", "12.3k", "1.00M", "1.05M"]
-        )
+        numbers = (0, 999, 12_345, 99_949, 99_950, 215_400, 999_499, 999_500, 1_050_000)
+        words = ["0", "999", "12.3k", "99.9k", "100k", "215k", "999k", "1.00M", "1.05M"]
+        self.assertEqual([count(n) for n in numbers], words)
 
 
 if __name__ == "__main__":

@@ -15,22 +15,28 @@ from tests.relay import ECHO, PATIENCE, ROOT, UNSET, Relay
 
 
 def greeting(relay: Relay) -> str:
-    """All that a relay prints at its start."""
+    """All that a relay prints at its start; an empty line ends it."""
     assert relay.process.stdout is not None
-    return "\n".join([*relay.out, relay.process.stdout.readline().rstrip("\n")])
+    for line in relay.process.stdout:
+        if line == "\n":
+            break
+        relay.out.append(line.rstrip("\n"))
+    return "\n".join(relay.out)
 
 
 class TestStart(unittest.TestCase):
     def test_the_shipped_configuration_without_any_key(self) -> None:
         with Relay("", "--config", str(ROOT / "relay.toml"), environ=UNSET) as relay:
             text = greeting(relay)
-        self.assertRegex(text, r"^ccrelay \d+\.\d+\.\d+\n")
-        self.assertRegex(text, r"\n  anthropic: on, 4 models, with the credential that Claude Code sends\n")
-        self.assertRegex(text, r"\n  zai: +off, ZAI_API_KEY is not set\n")
-        self.assertRegex(text, r"\n  echo: +on, not listed: echo/echo answers offline\n")
-        self.assertRegex(text, r"\n  ollama: +on, (but cannot connect|no models|\d+ model)")
+        self.assertRegex(text, r"^ccrelay \d+\.\d+\.\d+  .*relay\.toml\n")
+        self.assertRegex(text, r"\n  anthropic  on   4 models, with the credential that Claude Code sends\n")
+        self.assertRegex(text, r"\n  zai        off  ZAI_API_KEY is not set\n")
+        self.assertRegex(text, r"\n  echo       on   not listed: echo/echo answers offline\n")
+        self.assertRegex(text, r"\n  ollama     on   (but cannot connect|no models|\d+ model)")
         url = re.escape(f"http://127.0.0.1:{relay.port}")
-        self.assertRegex(text, rf"\nlistening on {url}\npoint Claude Code here:  export ANTHROPIC_BASE_URL={url}$")
+        self.assertRegex(
+            text, rf"\nlistening on {url}\n  point Claude Code here: +export ANTHROPIC_BASE_URL={url}(\n|$)"
+        )
 
     def test_it_is_found_beside_the_program_whatever_the_directory(self) -> None:
         command = [sys.executable, str(ROOT / "ccrelay.py"), "--port", "0"]
@@ -54,20 +60,20 @@ class TestStart(unittest.TestCase):
         with Relay(config + off + ECHO, environ=UNSET) as relay:
             text = greeting(relay)
         self.assertIn(
-            "\n  zai:   off, ZAI_API_KEY is not set\n  local: off, enabled = false\n  echo:  on, 1 model\n", text
+            "\n  zai    off  ZAI_API_KEY is not set\n  local  off  enabled = false\n  echo   on   1 model\n", text
         )
-        self.assertIn("\n  warning: relay.toml: routes.x[0]: zai/glm-5.2 is passed over, since zai is off", text)
+        self.assertIn("\n  warning:  relay.toml: routes.x[0]: zai/glm-5.2 is passed over, since zai is off (", text)
 
     def test_an_unlisted_provider_without_models(self) -> None:
         hidden = '[providers.local]\ntype = "ollama"\nlisted = false\nbase_url = "http://127.0.0.1:9"\n'
         with Relay(hidden + '[providers.echo]\ntype = "echo"\nlisted = false\nmodels = []\n') as relay:
-            self.assertIn("  local: on, but cannot connect", greeting(relay))
+            self.assertIn("  local  on  but cannot connect", greeting(relay))
 
     def test_no_secret_is_printed(self) -> None:
         key = '[providers.zai]\ntype = "zai"\napi_key = "${ZAI_API_KEY}"\nmodels = ["m"]\n'
         with Relay('[server]\ntoken = "s3cret"\n' + key, environ={"ZAI_API_KEY": "s3cret"}) as relay:
             text = greeting(relay)
-        self.assertIn("zai: on, 1 model", text)
+        self.assertIn("  zai  on  1 model", text)
         self.assertNotIn("s3cret", text)
 
     def test_ipv6(self) -> None:

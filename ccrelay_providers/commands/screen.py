@@ -2,48 +2,88 @@
 
 from __future__ import annotations
 
-from typing import TextIO
+import os
+import shlex
+import sys
+from pathlib import Path
 
 from .. import __version__
 from ..core.catalog import Catalog
-from ..core.server import RelayServer
-from ..core.settings import Config, Provider
+from ..core.settings import Config, Provider, Server
+from .terminal import Terminal
+
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # a client on this machine needs an address that it can call
 
 
-def announce(config: Config, catalog: Catalog, server: RelayServer, out: TextIO) -> None:
-    """What is on, what is off and why, where it listens, and the line that points Claude Code here."""
-    print(f"ccrelay {__version__}", file=out)
-    width = max(len(provider.name) for provider in config.providers)
-    for provider in config.providers:
-        print(f"  {provider.name + ':':<{width + 1}} {state(provider, catalog, bool(config.server.token))}", file=out)
+def announce(config: Config, catalog: Catalog, port: int, terminal: Terminal) -> None:
+    """What is on, what is off and why, where it listens, and what to type next."""
+    say, paint = terminal.line, terminal.paint
+    say(f"{paint('bold', 'ccrelay')} {__version__}  {paint('dim', short(config.path))}")
+    terminal.table([_row(provider, catalog, config.server, terminal) for provider in config.providers])
     for warning in config.warnings:
-        print(f"  warning: {warning}", file=out)
-    print(f"listening on http://{in_url(config.server.host)}:{server.port}", file=out)
-    here = in_url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.server.host, config.server.host))
-    token = " ANTHROPIC_AUTH_TOKEN=…  (server.token)" if config.server.token else ""
-    print(
-        f"point Claude Code here:  export ANTHROPIC_BASE_URL=http://{here}:{server.port}{token}", file=out, flush=True
-    )
+        terminal.table([(paint("yellow", "warning:"), warning)])
+    say(f"listening on {paint('cyan', f'http://{in_url(config.server.host)}:{port}')}")
+    for words, line in next_steps(config.server, port):
+        say(f"  {paint('dim', f'{words:<26}')} {line}")
+    say()
+
+
+def _row(provider: Provider, catalog: Catalog, server: Server, terminal: Terminal) -> tuple[str, str, str]:
+    on, words = state(provider, catalog, bool(server.token))
+    if not on:
+        return provider.name, terminal.paint("dim", "off"), terminal.paint("dim", words)
+    return provider.name, terminal.paint("yellow" if catalog.discovery_error(provider) else "green", "on"), words
+
+
+def state(provider: Provider, catalog: Catalog, token: bool = False) -> tuple[bool, str]:
+    """`True, "4 models"`, or `False, "ZAI_API_KEY is not set"`."""
+    if provider.off:
+        return False, provider.off
+    if error := catalog.discovery_error(provider):
+        return True, f"but {error.removeprefix(provider.name + ': ')}"
+    count = len(catalog.models(provider))
+    words = number(count, "model")
+    if provider.discover and not count:
+        words = "no models found yet"
+    if provider.type == "anthropic" and not provider.api_key:
+        words += ", with the credential that Claude Code sends" + (" beside x-ccrelay-token" if token else "")
+    if provider.listed:
+        return True, words
+    if provider.type == "echo" and provider.models:
+        return True, f"not listed: {provider.name}/{provider.models[0].id} answers offline"
+    return True, f"{words}, not listed"
+
+
+def next_steps(server: Server, port: int) -> list[tuple[str, str]]:
+    """What to type now, with what it is for."""
+    url = f"http://{in_url(_ANYWHERE.get(server.host, server.host))}:{port}"
+    export = f'$env:ANTHROPIC_BASE_URL="{url}"' if os.name == "nt" else f"export ANTHROPIC_BASE_URL={url}"
+    steps = [("point Claude Code here:", export)]
+    if server.token:
+        steps.append(("and show it server.token:", "ANTHROPIC_AUTH_TOKEN=…"))
+    return steps
+
+
+def program() -> str:
+    """How this program was called, as it can be typed again."""
+    called = sys.argv[0]
+    if not called.endswith((".py", ".pyz")):
+        return Path(called).stem
+    return f"{Path(sys.executable).stem} {shlex.quote(called)}"
 
 
 def in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def state(provider: Provider, catalog: Catalog, token: bool = False) -> str:
-    """`on, 4 models`, or `off, ZAI_API_KEY is not set`."""
-    if provider.off:
-        return f"off, {provider.off}"
-    if error := catalog.discovery_error(provider):
-        return f"on, but {error.removeprefix(provider.name + ': ')}"
-    count = len(catalog.models(provider))
-    words = f"on, {count} model{'' if count == 1 else 's'}"
-    if provider.discover and not count:
-        words = "on, no models found yet"
-    if provider.type == "anthropic" and not provider.api_key:
-        words += ", with the credential that Claude Code sends" + (" beside x-ccrelay-token" if token else "")
-    if provider.listed:
-        return words
-    if provider.type == "echo" and provider.models:
-        return f"on, not listed: {provider.name}/{provider.models[0].id} answers offline"
-    return f"{words}, not listed"
+def number(count: int, noun: str) -> str:
+    """`1 model`, `4 models`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def short(path: Path) -> str:
+    """With ~ for the user's home."""
+    try:
+        return "~" + os.sep + str(path.absolute().relative_to(Path.home()))
+    except (ValueError, RuntimeError):  # elsewhere, or nobody's home
+        return str(path.absolute())

@@ -23,6 +23,7 @@ from ..core.settings import Config, Server
 from ..core.upstream import ConnectionPool
 from ..core.windows import Windows
 from .screen import announce
+from .terminal import Terminal, colours
 
 DRAIN_SECONDS = 30.0
 LOOK_SECONDS = 0.25  # what the start waits for an Ollama on this machine to say what it has
@@ -30,14 +31,15 @@ LOOK_SECONDS = 0.25  # what the start waits for an Ollama on this machine to say
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Listens until a signal. 1 if it cannot."""
-    log = Log(config.server.log, verbose=options.verbose)
+    coloured = config.server.log == "text" and colours(sys.stderr, os.environ)
+    log = Log(config.server.log, verbose=options.verbose, colour=coloured)
     server, catalog = build(config, log)
     if server is None:
         return 1
     raise_file_limit(2 * config.server.max_connections + 64)
     catalog.refresh(wait=LOOK_SECONDS)
     catalog.keep_fresh()
-    announce(config, catalog, server, sys.stdout)
+    announce(config, catalog, server.port, Terminal(sys.stdout, os.environ))
     stop_on_signals(server)
     server.run()
     return drain(server, log)

@@ -7,13 +7,18 @@ import os
 import sys
 import threading
 import time
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, TextIO
 
 from ..wire.provider import Report
 
-_GREEN, _YELLOW, _RED, _DIM, _OFF = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
+_PAINTS = {"green": "\x1b[32m", "yellow": "\x1b[33m", "red": "\x1b[31m", "dim": "\x1b[2m", "off": "\x1b[0m"}
+_NO_PAINTS = dict.fromkeys(_PAINTS, "")
+_OF_SESSIONS = tuple(f"\x1b[{code}m" for code in (36, 35, 34, 33, 32, 96, 95, 94))
+_USUAL = ("end_turn", "tool_use", None)  # reasons to stop that need no word
 
 
 @dataclass(slots=True)
@@ -52,29 +57,32 @@ def _descriptor(stream: TextIO) -> int | None:
 class Log:
     """Lines stay whole: short ones go out in one system call, the others under a lock.
 
-    verbose: also say what did not go wrong.
+    verbose: also say what did not go wrong. colour: whether the text is painted.
     """
 
-    def __init__(self, form: Literal["text", "json"], stream: TextIO | None = None, verbose: bool = False) -> None:
+    def __init__(
+        self, form: Literal["text", "json"], stream: TextIO | None = None, verbose: bool = False, colour: bool = False
+    ) -> None:
         self._stream = stream or sys.stderr
         self._line_buffered = bool(getattr(self._stream, "line_buffering", False))
         self._json = form == "json"
-        self._colour = not self._json and self._stream.isatty()
+        self._colour = colour
+        self._paints = _PAINTS if colour else _NO_PAINTS
+        self._clock = (0, "")  # the second that was written last: the lines of a burst share it
         self.verbose = verbose
         self._lock = threading.Lock()
         self._descriptor = _descriptor(self._stream)
 
     def say(self, text: str, **fields: object) -> None:
         """A line that belongs to no request."""
-        now = time.time()
         if self._json:
-            self._write(json.dumps({"time": _stamp(now), "message": text, **fields}, ensure_ascii=False))
+            self._write(json.dumps({"time": _stamp(time.time()), "message": text, **fields}, ensure_ascii=False))
         else:
-            self._write(f"{time.strftime('%H:%M:%S', time.localtime(now))} {text}")
+            self._write(f"{self._paints['dim']}{self._time()}{self._paints['off']} {text}")
 
     def request(self, entry: Entry) -> None:
-        if not entry.requested and not self.verbose and entry.status < 400:
-            return  # health checks and listings
+        if not self.verbose and entry.status < 400 and not entry.failures and _is_aside(entry):
+            return
         self._write(json.dumps(as_dict(entry), ensure_ascii=False) if self._json else self._text(entry))
 
     def _write(self, line: str) -> None:
@@ -93,24 +101,62 @@ class Log:
                 pass  # a closed terminal must not end the conversations that run through the relay
 
     def _text(self, entry: Entry) -> str:
-        name = _one_line(entry.requested or f"{entry.method} {entry.path}")
-        if entry.path.endswith("/count_tokens"):
-            name = f"count_tokens {name}"
-        if entry.answered_by and entry.answered_by != entry.requested:
-            name += f" → {_one_line(entry.answered_by)}"
-        parts = [time.strftime("%H:%M:%S"), self._status(entry), name, _times(entry), _tokens(entry.report)]
-        parts += [entry.report.stop_reason or "", *_remarks(entry)]
-        line = "  ".join(part for part in parts if part)
-        return line + "".join(self._paint(_DIM, f"\n          {_one_line(failure)}") for failure in entry.failures)
+        """Columns of one width first, so that they stand below each other; then names, and what was remarkable."""
+        paints, dim, off = self._paints, self._paints["dim"], self._paints["off"]
+        first = seconds(entry.first_event) if entry.stream and entry.first_event is not None else ""
+        line = (
+            f"{dim}{self._time()}{off} {paints[_verdict(entry)]}{'left' if entry.departed else entry.status:<4}{off}"
+            f" {_mark(entry.session, self._colour)} {first:>6} {seconds(entry.total):>6} {_tokens(entry.report)}  "
+        )
+        remarks = _remarks(entry)
+        line += f"{_what(entry):<27}  {dim}{remarks}{off}" if remarks else _what(entry)
+        for failure in entry.failures:
+            line += f"\n         {dim}{_one_line(failure)}{off}"
+        return line
 
-    def _status(self, entry: Entry) -> str:
-        if entry.departed:
-            return self._paint(_YELLOW, "left")
-        broken = entry.status >= 400 or (entry.failures and entry.report.stop_reason is None)
-        return self._paint(_RED if broken else _YELLOW if entry.failures else _GREEN, str(entry.status))
+    def _time(self) -> str:
+        now = int(time.time())
+        if now != self._clock[0]:
+            self._clock = (now, time.strftime("%H:%M:%S", time.localtime(now)))
+        return self._clock[1]
 
-    def _paint(self, colour: str, text: str) -> str:
-        return f"{colour}{text}{_OFF}" if self._colour else text
+
+def _is_aside(entry: Entry) -> bool:
+    """Health checks, listings, counts: of interest only when they go wrong."""
+    return not entry.requested or entry.path.endswith("/count_tokens")
+
+
+def _verdict(entry: Entry) -> str:
+    """The colour of a status."""
+    if entry.departed:
+        return "yellow"
+    if entry.status >= 400 or (entry.failures and entry.report.stop_reason is None):
+        return "red"
+    return "yellow" if entry.failures else "green"
+
+
+@lru_cache(1024)
+def _mark(session: str | None, colour: bool) -> str:
+    """Four signs of the session's id, and a plus for its subagents; with colours, each session has its own."""
+    main, slash, _ = (session or "-").partition("/")
+    mark = f"{_one_line(main[:4]) + ('+' if slash else ''):<5}"
+    return f"{_OF_SESSIONS[zlib.crc32(main.encode()) % len(_OF_SESSIONS)]}{mark}\x1b[0m" if colour and session else mark
+
+
+@lru_cache(1024)
+def _names(requested: str, answered_by: str) -> str:
+    """`asked → provider/model`, as short as it can be: `claude-opus-5-5 → anthropic`, `zai/glm-5.2`."""
+    provider, _, model = answered_by.partition("/")
+    if not answered_by or requested == answered_by or requested.endswith("/" + answered_by):
+        return _one_line(answered_by or requested)
+    return f"{_one_line(requested)} → {_one_line(provider if requested == model else answered_by)}"
+
+
+def _what(entry: Entry) -> str:
+    if not entry.requested:
+        return _one_line(f"{entry.method} {entry.path}")
+    names = _names(entry.requested, entry.answered_by)
+    return f"count_tokens {names}" if entry.path.endswith("/count_tokens") else names
 
 
 def _stamp(now: float) -> str:
@@ -132,33 +178,35 @@ def seconds(value: float) -> str:
 
 
 def count(tokens: int) -> str:
-    """532, 12.3k, 1.05M."""
+    """532, 12.3k, 215k, 1.05M: five signs at most."""
     if tokens < 1000:
         return str(tokens)
-    return f"{tokens / 1000:.1f}k" if tokens < 999_950 else f"{tokens / 1e6:.2f}M"
-
-
-def _times(entry: Entry) -> str:
-    total = seconds(entry.total)
-    return f"{seconds(entry.first_event)}/{total}" if entry.first_event is not None and entry.stream else total
+    if tokens < 99_950:
+        return f"{tokens / 1000:.1f}k"
+    return f"{tokens / 1000:.0f}k" if tokens < 999_500 else f"{tokens / 1e6:.2f}M"
 
 
 def _tokens(report: Report) -> str:
     if report.input_tokens is None and report.output_tokens is None:
-        return ""
-    text = f"in {count(report.prompt_tokens)}"
+        return " " * 18
+    return f"in {count(report.prompt_tokens):>5} out {count(report.output_tokens or 0):>5}"
+
+
+def _remarks(entry: Entry) -> str:
+    report = entry.report
+    remarks = []
     if report.cache_read:
-        text += f" (cached {count(report.cache_read)})"
-    return f"{text}  out {count(report.output_tokens or 0)}"
-
-
-def _remarks(entry: Entry) -> list[str]:
-    return [
-        f"{entry.attempts} attempts" if entry.attempts > 1 else "",
-        f"queued behind {entry.queued}" if entry.queued else "",
-        f"dropped {entry.report.dropped_header()}" if entry.report.dropped else "",
-        *entry.report.notes,
-    ]
+        remarks.append(f"cached {count(report.cache_read)}")
+    if report.stop_reason not in _USUAL:
+        remarks.append(_one_line(str(report.stop_reason)))
+    if entry.attempts > 1:
+        remarks.append(f"{entry.attempts} attempts")
+    if entry.queued:
+        remarks.append(f"queued behind {entry.queued}")
+    if report.dropped:
+        remarks.append(f"dropped {report.dropped_header()}")
+    remarks += report.notes
+    return "  ".join(remarks)
 
 
 def as_dict(entry: Entry) -> dict[str, object]:
