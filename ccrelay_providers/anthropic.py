@@ -55,7 +55,7 @@ def _body(request: MessagesRequest, target: Target, report: Report) -> bytes:
     if repaired == request.body:
         return request.with_model(target.model.id)
     report.dropped.update(dropped)
-    return dumps({**repaired, "model": target.model.id})
+    return request.written({**repaired, "model": target.model.id})
 
 
 def _headers(request: MessagesRequest, target: Target) -> tuple[tuple[str, str], ...]:

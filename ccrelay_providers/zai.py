@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .wire import blocks, history
+from .wire import blocks, history, names
 from .wire.errors import RelayError
 from .wire.messages import Json, MessagesRequest, dumps
 from .wire.passthrough import Passthrough, rename
+from .wire.plain import for_other, measure
 from .wire.provider import WHOLE_ANSWER, Ask, Listing, Report, Target, UpstreamRequest, UpstreamResponse
 from .wire.zai_errors import as_object, error, json_object
 
@@ -33,15 +34,19 @@ _FIELDS = frozenset(
     "thinking output_config".split()
 )
 _IMAGES = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})  # all it takes: llxprt-code#3693
+_NAME_LIMIT = 64  # not told; what most models' own wires take, and shorter than the names of many MCP tools
 _EFFORTS = {"low": "low", "medium": "high", "high": "high", "xhigh": "max", "max": "max"}
 _NOT_IN_SCHEMA = ("$schema", "$id", "$comment", "additionalProperties")  # at the root: a reported cause of code 1210
 _ONE_JSON = "Answer with one JSON value matching this schema, and nothing else: "
 
 
 def prepare(request: MessagesRequest, target: Target, report: Report) -> UpstreamRequest:
-    body = dumps(_body(request.body, target, report.dropped))
+    """Raises ContextOverflow if it surely does not fit."""
+    body = _body(request.body, target, report.dropped)
+    measure(body, window(target), target, report)
     patience = None if request.stream else WHOLE_ANSWER
-    return UpstreamRequest("POST", "/v1/messages", _headers(request, target, report.dropped), body, patience)
+    headers = _headers(request, target, report.dropped)
+    return UpstreamRequest("POST", "/v1/messages", headers, request.written(body), patience)
 
 
 def count_tokens(request: MessagesRequest, target: Target) -> UpstreamRequest | None:
@@ -79,7 +84,7 @@ def _headers(request: MessagesRequest, target: Target, dropped: Counter[str]) ->
 
 def _body(body: Json, target: Target, dropped: Counter[str]) -> Json:
     """The body as the target's model takes it."""
-    plain = history.for_other(body, _TYPE, _IMAGES if target.model.vision else frozenset(), dropped)
+    plain = for_other(body, _TYPE, _IMAGES if target.model.vision else frozenset(), dropped)
     dropped.update(key for key in body if key not in _FIELDS)
     result = {key: value for key, value in plain.items() if key in _FIELDS} | {"model": target.model.id}
     _tools(result, dropped)
@@ -90,12 +95,29 @@ def _body(body: Json, target: Target, dropped: Counter[str]) -> Json:
 
 
 def _tools(body: Json, dropped: Counter[str]) -> None:
-    body["tools"] = [{**tool, "input_schema": _schema(tool.get("input_schema"), dropped)} for tool in body["tools"]]
+    """The tools and the calls in the history, by names that are short enough."""
     choice = body.get("tool_choice")
-    names = {tool.get("name") for tool in body["tools"]}
-    if choice and (not names or (choice.get("type") == "tool" and choice.get("name") not in names)):
+    offered = {tool.get("name") for tool in body["tools"]}
+    if choice and (not offered or (choice.get("type") == "tool" and choice.get("name") not in offered)):
         dropped["tool_choice"] += 1
         del body["tool_choice"]
+    elif choice and "name" in choice:
+        body["tool_choice"] = _named(choice)
+    body["tools"] = [
+        _named({**tool, "input_schema": _schema(tool.get("input_schema"), dropped)}) for tool in body["tools"]
+    ]
+    body["messages"] = [_with_short_names(message) for message in body["messages"]]
+
+
+def _named(thing: Json) -> Json:
+    return {**thing, "name": names.short_name(str(thing.get("name") or ""), _NAME_LIMIT)}
+
+
+def _with_short_names(message: Json) -> Json:
+    content = message["content"]
+    if not any(block["type"] == "tool_use" and len(block["name"]) > _NAME_LIMIT for block in content):
+        return message
+    return {**message, "content": [_named(block) if block["type"] == "tool_use" else block for block in content]}
 
 
 def _schema(schema: Any, dropped: Counter[str]) -> Json:
@@ -226,7 +248,8 @@ class _Repairs:
         if self._report.prompt_tokens:
             return False
         self._report.input_tokens = None
-        self._report.estimate = estimate = _estimate(self._request, self._target)
+        estimate = self._report.estimate or _estimate(self._request, self._target)
+        self._report.estimate = estimate
         message["usage"] = {"output_tokens": 0, **as_object(message.get("usage")), "input_tokens": estimate}
         return True
 
@@ -239,14 +262,20 @@ class _Repairs:
         return changed
 
     def _block(self, block: Json) -> bool:
-        if block.get("type") == "redacted_thinking":
+        """Ids and names that Anthropic would take, too. What Z.AI's own tools did must not pass for Anthropic's."""
+        kind = str(block.get("type"))
+        given = dict(block)
+        if kind == "redacted_thinking":
             block["data"] = history.mark(_TYPE, str(block.get("data") or ""))
-            return True
-        if block.get("type") != "tool_use":
-            return False
-        self._tool_uses += 1
-        given, block["id"] = block.get("id"), history.safe_id(str(block.get("id") or ""))
-        return bool(block["id"] != given)
+        elif kind == "tool_use":
+            self._tool_uses += 1
+            block["id"] = names.safe_id(str(block.get("id") or ""))
+            name = names.long_name(str(block.get("name") or ""), self._request.body.get("tools") or [], _NAME_LIMIT)
+            block["name"] = names.safe_name(name)
+        elif kind == "server_tool_use" or kind.endswith(blocks.RESULT_SUFFIX):
+            key = "id" if kind == "server_tool_use" else "tool_use_id"
+            block[key] = f"{_TYPE}_{str(block.get(key) or '').removeprefix('srv')}"
+        return block != given
 
     def _sign(self, index: int, delta: Json) -> bool:
         if delta.get("type") != "signature_delta":

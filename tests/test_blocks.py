@@ -28,7 +28,8 @@ class MediaTests(unittest.TestCase):
 
     def document(self, **fields: Any) -> tuple[dict[str, Any], Counter[str]]:
         dropped: Counter[str] = Counter()
-        return blocks.document({"type": "document", **fields}, dropped), dropped
+        [block] = blocks.document({"type": "document", **fields}, PNG, dropped)
+        return block, dropped
 
     def test_an_accepted_image_is_kept_without_its_extras(self) -> None:
         source = {"type": "base64", "media_type": "image/png", "data": "AA"}

@@ -13,11 +13,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "ccrelay_providers"
 
 FLOORS = [  # low to high; a module imports only from lower floors
-    "wire/errors wire/sse wire/tokens wire/provider",
+    "wire/errors wire/sse wire/tokens wire/names wire/provider",
     "wire/http1",
     "wire/messages",
     "wire/blocks wire/passthrough wire/ollama_lines wire/ollama_schema wire/text_tools wire/zai_errors",
     "wire/history",
+    "wire/plain",
     "wire/ollama_chat",
     "wire/ollama_errors",
     "wire/ollama_models",
@@ -133,7 +134,7 @@ class TestFloors(unittest.TestCase):
                 self.assertLess(FLOOR[below], FLOOR[name], f"{name} imports {below}")
 
     def test_the_test_sees_the_imports(self) -> None:
-        self.assertEqual(own_imports("wire/history"), {"wire/blocks", "wire/messages"})
+        self.assertEqual(own_imports("wire/history"), {"wire/blocks", "wire/messages", "wire/names"})
         self.assertIn("__init__", own_imports("core/catalog"))
         self.assertIn("core/config", own_imports("ccrelay"))
         self.assertEqual({name for name in PROVIDERS if FLOOR[name] == FLOOR["zai"]}, {"anthropic", "zai", "ollama"})

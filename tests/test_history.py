@@ -14,6 +14,8 @@ Json = dict[str, Any]
 PNG = frozenset({"image/png"})
 CLAUDES: Json = {"type": "thinking", "thinking": "By Claude.", "signature": "EqQB"}
 GLMS: Json = {"type": "thinking", "thinking": "By GLM.", "signature": history.mark("zai", "6a1f")}
+SEARCH: Json = {"type": "server_tool_use", "id": "zai_1", "name": "analyze_image", "input": {"of": "x.png"}}
+FOUND: Json = {"type": "web_search_tool_result", "tool_use_id": "zai_1", "content": [{"type": "web_search_result"}]}
 UNSIGNED: Json = {"type": "thinking", "thinking": "By nobody.", "signature": ""}
 
 
@@ -55,6 +57,8 @@ class GlanceTests(unittest.TestCase):
         for content in (
             [GLMS], [UNSIGNED], [{"type": "thinking", "thinking": "x"}], [{**UNSIGNED, "signature": None}],
             [CLAUDES, {"type": "thinking", "thinking": "x"}], [result("functions.Bash:0")], [result("call_1")],
+            [result("toolu_1"), result("toolu_1")], [text("")], [text(" \n\t")],
+            [SEARCH], [{**FOUND, "tool_use_id": "x"}],
         ):  # fmt: skip
             for separators in ((",", ":"), (", ", ": ")):
                 with self.subTest(content=content, separators=separators):
@@ -62,7 +66,9 @@ class GlanceTests(unittest.TestCase):
                     self.assertTrue(history.may_need_repair(raw))
 
     def test_a_conversation_of_anthropics_is_not_parsed(self) -> None:
-        body = {"messages": [assistant(CLAUDES, call("toolu_01")), user(result("toolu_01"), text("a:b"))]}
+        own = {**SEARCH, "id": "srvtoolu_1"}
+        turns = [assistant(CLAUDES, own, {**FOUND, "tool_use_id": "srvtoolu_1"}, call("toolu_01"))]
+        body = {"messages": [*turns, user(result("toolu_01"), text("a:b"))]}
         self.assertFalse(history.may_need_repair(json.dumps(body).encode()))
 
 
@@ -96,6 +102,27 @@ class TowardsAnthropicTests(unittest.TestCase):
         for tool_id in ids:
             self.assertRegex(tool_id, r"\A[a-zA-Z0-9_-]+\Z")
 
+    def test_what_anthropic_never_takes_is_repaired(self) -> None:
+        odd = {**call("toolu_1"), "name": "functions.Bash", "input": "ls"}
+        turns = [assistant(text("\n"), odd), user(result("toolu_1", [text("")]), text(" ")), assistant(text(""))]
+        called, answered, empty = self.repaired(*turns)[0]["messages"]
+        self.assertEqual([{**odd, "name": "functions_Bash", "input": {"input": "ls"}}], called["content"])
+        self.assertEqual([result("toolu_1", history.NO_OUTPUT)], answered["content"])
+        self.assertEqual([text(history.NOTHING)], empty["content"])
+
+    def test_another_providers_server_tools_become_text(self) -> None:
+        body, dropped = self.repaired(assistant(SEARCH, FOUND))
+        self.assertEqual(["text", "text"], [block["type"] for block in body["messages"][0]["content"]])
+        self.assertEqual({"server_tool": 2}, dropped)
+
+    def test_a_turn_of_anothers_in_its_own_loop_switches_thinking_off(self) -> None:
+        own = [assistant(CLAUDES, call("toolu_1")), user(result("toolu_1"))]
+        for foreign in (assistant(GLMS, call("toolu_2")), assistant(call("call_2"))):
+            loop = [*own, foreign, user(result(foreign["content"][-1]["id"]))]
+            self.assertNotIn("thinking", self.repaired(*loop, thinking={"type": "enabled"})[0])
+        loop = [*own, assistant(call("toolu_2")), user(result("toolu_2"))]
+        self.assertIn("thinking", self.repaired(*loop, thinking={"type": "enabled"})[0])
+
     def test_a_loop_that_lost_its_thinking_is_continued_without(self) -> None:
         loop = [user(text("a")), assistant(GLMS, call("toolu_1")), user(result("toolu_1"))]
         edits = [{"type": "clear_thinking_20251015"}, {"type": "clear_tool_uses_20250919"}]
@@ -124,88 +151,6 @@ class TowardsAnthropicTests(unittest.TestCase):
         whole = self.repaired(*turns)[0]["messages"]
         for length in range(1, len(turns)):
             self.assertEqual(whole[:length], self.repaired(*turns[:length])[0]["messages"])
-
-
-class TowardsOthersTests(unittest.TestCase):
-    def plain(self, *messages: Json, images: frozenset[str] = PNG, **fields: Any) -> tuple[Json, Counter[str]]:
-        dropped: Counter[str] = Counter()
-        return history.for_other({"messages": list(messages), **fields}, "zai", images, dropped), dropped
-
-    def contents(self, *messages: Json) -> list[Any]:
-        return [message["content"] for message in self.plain(*messages)[0]["messages"]]
-
-    def test_its_own_thinking_returns_as_it_was_and_others_goes(self) -> None:
-        body, dropped = self.plain(user(text("a")), assistant(CLAUDES, GLMS, UNSIGNED, text("b")))
-        self.assertEqual([{**GLMS, "signature": "6a1f"}, text("b")], body["messages"][1]["content"])
-        self.assertEqual({"thinking": 2}, dropped)
-
-    def test_a_system_turn_becomes_a_users_in_place(self) -> None:
-        turns = [user(text("a")), {"role": "system", "content": "Mind the gap."}, assistant(text("b"))]
-        reminder = text("<system-reminder>\nMind the gap.\n</system-reminder>")
-        self.assertEqual([[text("a"), reminder], [text("b")]], self.contents(*turns))
-
-    def test_results_come_first_and_a_missing_one_is_stated(self) -> None:
-        turns = [assistant(call("1"), call("2")), user(text("meanwhile"), result("2"))]
-        answered = self.contents(*turns)[1]
-        self.assertEqual([("tool_result", "1"), ("tool_result", "2"), ("text", None)],
-                         [(block["type"], block.get("tool_use_id")) for block in answered])  # fmt: skip
-        self.assertEqual("[tool result missing]", answered[0]["content"])
-
-    def test_a_call_at_the_end_gets_its_result(self) -> None:
-        self.assertEqual("1", self.contents(user(text("a")), assistant(call("1")))[2][0]["tool_use_id"])
-
-    def test_a_result_without_a_call_becomes_text(self) -> None:
-        self.assertEqual([[text("[result of an earlier tool call]\n\ndone")]], self.contents(user(result("gone"))))
-
-    def test_no_text_and_no_turn_is_empty(self) -> None:
-        turns = [user(text(" \n")), assistant(CLAUDES), user(result("1", [text("")]))]
-        for content in self.contents(*turns):
-            self.assertTrue(content)
-            self.assertTrue(all(block["text"].strip() for block in content if block["type"] == "text"))
-
-    def test_images_are_kept_or_stated_in_results_too(self) -> None:
-        image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA"}}
-        turns = [assistant(call("1")), user(result("1", [image]), image)]
-        self.assertEqual({}, self.plain(*turns)[1])
-        blind, dropped = self.plain(*turns, images=frozenset())
-        self.assertNotIn('"image"', json.dumps(blind))
-        self.assertEqual({"image": 2}, dropped)
-
-    def test_server_tools_and_the_unknown_become_text(self) -> None:
-        used = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}}
-        found = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1",
-                 "content": [{"type": "web_search_result", "url": "u", "encrypted_content": "e"}]}  # fmt: skip
-        body, dropped = self.plain(assistant(used, found, {"type": "container_upload"}))
-        said = " ".join(block["text"] for block in body["messages"][0]["content"])
-        self.assertIn('web_search was called with {"query":"q"}', said)
-        self.assertIn('"url":"u"', said)
-        self.assertNotIn("encrypted", said)
-        self.assertEqual({"server_tool": 3}, dropped)
-
-    def test_the_billing_block_goes(self) -> None:
-        body, _ = self.plain(
-            user(text("a")), system=[text(history.BILLING + " cch=1"), {**text("s"), "cache_control": {}}]
-        )
-        self.assertEqual([text("s")], body["system"])
-
-    def test_deferred_tools_wait_for_a_reference(self) -> None:
-        tools = [
-            {"name": "a", "strict": True},
-            {"name": "b", "defer_loading": True},
-            {"type": "bash_20250124", "name": "c"},
-        ]
-        body, dropped = self.plain(user(text("a")), tools=tools)
-        self.assertEqual([{"name": "a"}], body["tools"])
-        self.assertEqual({"server_tool": 1}, dropped)
-        found = user(result("1", [{"type": "tool_reference", "tool_name": "b"}]))
-        body, _ = self.plain(assistant(call("1")), found, tools=tools)
-        self.assertEqual(["a", "b"], [tool["name"] for tool in body["tools"]])
-
-    def test_the_original_is_not_edited(self) -> None:
-        turns = [user(text("a")), user(text("b")), assistant(GLMS, call("x.1")), user(text("c"), result("x.1"))]
-        before = json.dumps(turns)
-        self.plain(*turns)
-        self.assertEqual(before, json.dumps(turns))
 
 
 if __name__ == "__main__":

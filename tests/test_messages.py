@@ -40,6 +40,32 @@ def was_parsed(request: MessagesRequest) -> bool:
     return request._body is not None
 
 
+class WrittenTests(unittest.TestCase):
+    """Messages that are the client's own objects stand in the client's bytes."""
+
+    def test_own_messages_keep_their_bytes_and_the_rest_is_written(self) -> None:
+        spaced = '{ "role":"user" , "content" : "hé\\u0020😀" }'
+        for rest in ("", ', "stream": true', ', "after": "\\ud800"'):
+            raw = f'{{"model": "m", "messages" : [ {spaced} ,\n{spaced}], "max_tokens": 5{rest}}}'.encode()
+            request = asked(raw)
+            first, second = request.body["messages"]
+            sent = request.written({**request.body, "messages": [second, {"role": "user", "content": "né"}, first]})
+            self.assertEqual([second, {"role": "user", "content": "né"}, first], loads(sent)["messages"])
+            if "ud800" not in rest:
+                self.assertIn(f'"messages":[{spaced},{{"role":"user","content":"né"}},{spaced}]'.encode(), sent)
+
+    def test_it_says_the_same_as_dumps(self) -> None:
+        for messages_ in ([], HI, [*HI, *HI], LARGE):
+            body = {**BODY, "messages": messages_, "x": VALUES}
+            request = asked(json.dumps(body).encode())
+            self.assertEqual(loads(dumps(body)), loads(request.written(request.body)))
+
+    def test_a_broken_list_is_still_an_error(self) -> None:
+        for broken in ("[", "[{}", "[{},", "[{},]", "[{}}", "[,]"):
+            with self.subTest(broken=broken), self.assertRaises(InvalidRequest):
+                asked(f'{{"model": "m", "max_tokens": 5, "messages": {broken}'.encode())
+
+
 class JsonTests(unittest.TestCase):
     def test_what_is_not_json_is_a_value_error(self) -> None:
         for text in ("", "{", "NaN", '{"a": Infinity}', "[" * 100_000, b"\xff", b'"\xed\xa0\x80"', "1 2", "9" * 5000):

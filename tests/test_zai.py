@@ -170,6 +170,37 @@ class AnswerTests(unittest.TestCase):
             sent.index(b'"signature_delta","signature":"ccrelay:zai:77"'), sent.index(b"content_block_stop")
         )
 
+    def test_long_names_are_short_upstream_and_whole_again_for_the_client(self) -> None:
+        name = "mcp__" + "a" * 120
+        call = {"type": "tool_use", "id": "toolu_1", "name": name, "input": {}}
+        result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "ok"}
+        turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": [call]}]
+        choice = {"type": "tool", "name": name}
+        asked = request(messages=[*turns, {"role": "user", "content": [result]}],
+                        tools=[{"name": name, "input_schema": {}}], tool_choice=choice)  # fmt: skip
+        _, body, _ = prepared(asked)
+        short = body["tools"][0]["name"]
+        self.assertEqual(64, len(short))
+        self.assertEqual((short, short), (body["tool_choice"]["name"], body["messages"][1]["content"][0]["name"]))
+        for given, expected in ((short, name), ("functions.Bash", "functions_Bash"), ("", "_")):
+            block = {"type": "tool_use", "id": "call_1", "name": given, "input": {}}
+            whole = json.dumps({"content": [block], "stop_reason": "tool_use"}).encode()
+            answer = json.loads(zai.message(Answer(200, Headers(), [whole]), asked, target(), Report()))
+            self.assertEqual(expected, answer["content"][0]["name"])
+
+    def test_its_own_server_tools_do_not_pass_for_anthropics(self) -> None:
+        used = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "analyze_image", "input": {}}
+        found = {"type": "web_search_tool_result", "tool_use_id": "call_1", "content": []}
+        whole = json.dumps({"content": [used, found], "stop_reason": "end_turn"}).encode()
+        answer = json.loads(zai.message(Answer(200, Headers(), [whole]), request(), target(), Report()))
+        self.assertEqual(["zai_toolu_1", "zai_call_1"],
+                         [block.get("id") or block.get("tool_use_id") for block in answer["content"]])  # fmt: skip
+
+    def test_what_surely_does_not_fit_is_told_before_anything_is_sent(self) -> None:
+        with self.assertRaisesRegex(errors.ContextOverflow, "prompt is too long: 2[0-9]{3} tokens > 1000 maximum"):
+            prepared(request(system="x" * 7200), target(context=1000))
+        prepared(request(system="x" * 4000), target(context=1000))
+
     def test_a_call_that_never_came_does_not_keep_the_loop_waiting(self) -> None:
         sent, report = self.stream({"type": "message_delta", "delta": {"stop_reason": "tool_use"}})
         self.assertIn(b'"stop_reason":"end_turn"', sent)

@@ -14,10 +14,12 @@ from typing import Any
 from . import tokens
 from .errors import InvalidRequest
 from .http1 import Headers
+from .names import safe_name
 from .provider import Report
 from .sse import ServerSentEvent, encode
 
 Json = dict[str, Any]
+Span = tuple[int, int]
 
 GLANCE_FROM = 32768
 """Bytes from which a body in Claude Code's order of keys is not parsed before it is sent: 4 MB take 12 ms.
@@ -66,7 +68,8 @@ class MessagesRequest:
         self._counting = counting
         self._body: Json | None = None
         self._estimate: int | None = None
-        self._model_spans: list[tuple[int, int]] = []
+        self._model_spans: list[Span] = []
+        self._message_spans: list[Span] = []  # in characters
         self.model, self.stream = self._glance() or self._look()
 
     def _glance(self) -> tuple[str, bool] | None:
@@ -114,7 +117,7 @@ class MessagesRequest:
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"the body is not UTF-8: byte {error.start} cannot be read") from None
         try:
-            body, spans = _members(text)
+            body, spans, self._message_spans = _members(text)
         except json.JSONDecodeError as error:
             raise InvalidRequest(f"the body is not valid JSON: {error}") from None
         except (ValueError, RecursionError) as error:
@@ -135,6 +138,23 @@ class MessagesRequest:
             position = end
         return b"".join([*parts, self.raw[position:]])
 
+    def written(self, body: Json) -> bytes:
+        """`body` as JSON. Those of its messages that are the very objects of `self.body` stand in the client's bytes:
+        to write a long conversation anew takes as long as to parse it."""
+        spans = {id(own): span for own, span in zip(self.body["messages"], self._message_spans, strict=False)}
+        text = self.raw.decode()
+
+        def value(key: str) -> str:
+            if key != "messages":
+                return _encode(body[key])
+            ours = ((message, spans.get(id(message))) for message in body[key])
+            return "[" + ",".join([text[slice(*span)] if span else _encode(message) for message, span in ours]) + "]"
+
+        try:
+            return ("{" + ",".join([f"{_encode(key)}:{value(key)}" for key in body]) + "}").encode()
+        except UnicodeEncodeError:
+            return dumps(body)
+
     @property
     def estimate(self) -> int:
         """Input tokens, estimated and not calibrated."""
@@ -150,13 +170,14 @@ class MessagesRequest:
         return f"{session or ''}/{agent}" if agent else session
 
 
-def _members(text: str) -> tuple[Json, list[tuple[int, int]]]:
-    """Like json.loads for an object, and the spans of the values of its key `model`."""
+def _members(text: str) -> tuple[Json, list[Span], list[Span]]:
+    """Like json.loads for an object, with the spans of the values of its key `model`, and of its messages."""
     position = _skip(text, 0)
     if text[position : position + 1] != "{":
         raise json.JSONDecodeError("expected an object", text, position)
     body: Json = {}
-    spans: list[tuple[int, int]] = []
+    spans: list[Span] = []
+    messages: list[Span] = []
     position = _skip(text, position + 1)
     closed = text[position : position + 1] == "}"
     while not closed:
@@ -165,7 +186,10 @@ def _members(text: str) -> tuple[Json, list[tuple[int, int]]]:
         key, position = _decoder.raw_decode(text, position)
         position = _expect(text, _skip(text, position), ":")
         start = _skip(text, position)
-        body[key], end = _decoder.raw_decode(text, start)
+        if key == "messages" and text[start : start + 1] == "[":
+            body[key], messages, end = _elements(text, start)
+        else:
+            body[key], end = _decoder.raw_decode(text, start)
         if key == "model":
             spans.append((start, end))
         position = _skip(text, end)
@@ -174,7 +198,24 @@ def _members(text: str) -> tuple[Json, list[tuple[int, int]]]:
             position = _skip(text, _expect(text, position, ","))
     if _skip(text, position + 1) != len(text):
         raise json.JSONDecodeError("something follows the object", text, position + 1)
-    return body, spans
+    return body, spans, messages
+
+
+def _elements(text: str, position: int) -> tuple[list[Any], list[Span], int]:
+    """The list that begins here, the spans of its elements, and where it ends."""
+    elements: list[Any] = []
+    spans: list[Span] = []
+    position = _skip(text, position + 1)
+    if text[position : position + 1] == "]":
+        return elements, spans, position + 1
+    while True:
+        element, end = _decoder.raw_decode(text, position)
+        elements.append(element)
+        spans.append((position, end))
+        position = _skip(text, end)
+        if text[position : position + 1] == "]":
+            return elements, spans, position + 1
+        position = _skip(text, _expect(text, position, ","))
 
 
 def _skip(text: str, position: int) -> int:
@@ -276,6 +317,7 @@ class MessageWriter:
     def tool_use(self, name: str, arguments: Json) -> bytes:
         """One whole call. Its id is unique over the conversation, since the request's is."""
         self.tool_uses += 1
+        name = safe_name(name)
         tool_id = f"toolu_{self._request_id.removeprefix('req_')}_{self.tool_uses}"
         start = self._start("tool_use", {"type": "tool_use", "id": tool_id, "name": name, "input": {}})
         delta = {"type": "input_json_delta", "partial_json": dumps(arguments).decode()}

@@ -10,19 +10,16 @@ import re
 from collections import Counter
 from typing import Any
 
-from . import tokens
 from .blocks import Block, text_block, text_of
-from .errors import ContextOverflow, InvalidRequest
-from .history import for_other
+from .errors import InvalidRequest
 from .messages import Json, dumps
 from .ollama_schema import parameters
+from .plain import CERTAIN, for_other, measure
 from .provider import Report, Target, Version
 
 TYPE = "ollama"
 IMAGES = frozenset({"image/png", "image/jpeg", "image/webp"})
 """What every version's decoder reads. A GIF is refused (ollama-js#174)."""
-CERTAIN = 0.8
-"""An estimate 20 % too high is possible: below that the upstream decides."""
 
 _LEVELS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "max"}
 _CLOUD = re.compile(r"[:-]cloud\Z")
@@ -64,7 +61,7 @@ def chat(body: Json, target: Target, report: Report) -> Json:
     plain = for_other(body, TYPE, IMAGES if target.model.vision is not False else frozenset(), report.dropped)
     tools, instruction = _tools(plain, target, report.dropped)
     plain = {**plain, "tools": tools, "system": [*plain["system"], *instruction]}
-    _measure(plain, target, report)
+    measure(plain, window(target), target, report, CERTAIN if since(target, _OBEYS_SINCE) else 1)
     _count_dropped(body, report.dropped)
     request: Json = {"model": target.model.id, "messages": messages(plain, target.model.tools is not False)}
     if tools:
@@ -72,15 +69,6 @@ def chat(body: Json, target: Target, report: Report) -> Json:
     request |= {"stream": True, "shift": False, "truncate": False, "options": _options(body, target, report.dropped)}
     optional = {"think": _think(body, target, report.dropped), "format": _format(body), "keep_alive": target.keep_alive}
     return request | {key: value for key, value in optional.items() if value is not None}
-
-
-def _measure(plain: Json, target: Target, report: Report) -> None:
-    """Estimates what is sent, not what came: another provider's thinking and hidden tools do not count."""
-    report.estimate = max(1, round(tokens.estimate(plain) * target.calibration))
-    limit = window(target)
-    certain = CERTAIN if since(target, _OBEYS_SINCE) else 1
-    if limit and report.estimate * certain > limit:
-        raise ContextOverflow(report.estimate, limit)
 
 
 def _count_dropped(body: Json, dropped: Counter[str]) -> None:
