@@ -183,7 +183,7 @@ class AnswerTests(unittest.TestCase):
         self.assertEqual(64, len(short))
         self.assertEqual((short, short), (body["tool_choice"]["name"], body["messages"][1]["content"][0]["name"]))
         for given, expected in ((short, name), ("functions.Bash", "functions_Bash"), ("", "_")):
-            block = {"type": "tool_use", "id": "call_1", "name": given, "input": {}}
+            block: dict[str, Any] = {"type": "tool_use", "id": "call_1", "name": given, "input": {}}
             whole = json.dumps({"content": [block], "stop_reason": "tool_use"}).encode()
             answer = json.loads(zai.message(Answer(200, Headers(), [whole]), asked, target(), Report()))
             self.assertEqual(expected, answer["content"][0]["name"])
