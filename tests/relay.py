@@ -36,15 +36,22 @@ class Relay:
     """`python ccrelay.py` with a configuration of its own, stopped at the end of the `with` block.
 
     log: what it wrote to stderr so far. out: what it printed at the start.
+    constants: other values for the relay's constants, such as {"core.server.WRITE_TIMEOUT": 0.5}.
     """
 
-    def __init__(self, config: str, *arguments: str, environ: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        config: str,
+        *arguments: str,
+        environ: dict[str, str] | None = None,
+        constants: dict[str, float] | None = None,
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="ccrelay-test-")
         path = Path(self._folder.name) / "relay.toml"
         path.write_text(config, encoding="utf-8")
         clean = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "ccrelay.py"), "--config", str(path), "--port", "0", *arguments],
+            [*command(constants or {}), "--config", str(path), "--port", "0", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -121,6 +128,17 @@ class Relay:
 
     def stream(self, body: Json, headers: dict[str, str] | None = None) -> Stream:
         return Stream(self, {**body, "stream": True}, headers)
+
+
+def command(constants: dict[str, float]) -> list[str]:
+    """What starts the relay: itself, or with some constants changed first."""
+    if not constants:
+        return [sys.executable, str(ROOT / "ccrelay.py")]
+    lines = ["import sys, importlib", f"sys.path.insert(0, {str(ROOT)!r})", "import ccrelay"]
+    for name, value in constants.items():
+        module, _, constant = name.rpartition(".")
+        lines.append(f"vars(importlib.import_module('ccrelay_providers.{module}'))[{constant!r}] = {value!r}")
+    return [sys.executable, "-c", "\n".join([*lines, "sys.exit(ccrelay.main())"])]
 
 
 class Answer:

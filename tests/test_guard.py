@@ -6,7 +6,7 @@ import unittest
 
 from ccrelay_providers.core.guard import Guard, host_name, is_loopback
 from ccrelay_providers.core.settings import Server
-from ccrelay_providers.wire.errors import AuthenticationFailed, PermissionDenied
+from ccrelay_providers.wire.errors import AuthenticationFailed, InvalidRequest, PermissionDenied
 from ccrelay_providers.wire.http1 import Headers
 
 
@@ -54,9 +54,16 @@ class TestOrigin(unittest.TestCase):
         self.assertTrue(self.allowed(host=host, origin="http://127.0.0.1:8787"))
         for origin in "null http://127.0.0.1:3000 http://localhost:8787 https://evil.com http://[ ://".split():
             self.assertFalse(self.allowed(host=host, origin=origin), origin)
+        self.assertFalse(self.allowed(origin="null"))
+
+    def test_two_hosts_are_no_request(self) -> None:
+        with self.assertRaises(InvalidRequest):
+            self.guard.check_origin(Headers([("Host", "localhost"), ("host", "localhost")]))
+        self.guard.check_origin(Headers([("Host", "localhost"), ("a", "1"), ("A", "2")]))
 
     def test_cross_site(self) -> None:
-        self.assertFalse(self.allowed(host="localhost", sec_fetch_site="cross-site"))
+        for site in ("cross-site", "same-site"):
+            self.assertFalse(self.allowed(host="localhost", sec_fetch_site=site))
         for site in ("same-origin", "none"):
             self.assertTrue(self.allowed(host="localhost", sec_fetch_site=site))
 

@@ -140,6 +140,13 @@ class ChunkTests(unittest.TestCase):
                     for piece in pieces:
                         decoder.feed(piece)
 
+    def test_trailers_end_somewhere(self) -> None:
+        decoder = ChunkedDecoder(InvalidRequest)
+        decoder.feed(b"0\r\n")
+        with self.assertRaisesRegex(InvalidRequest, "trailers"):
+            for _ in range(20):
+                decoder.feed(b"x: y\r\n" * 1000)
+
     def test_an_end_that_is_missing_is_no_end(self) -> None:
         decoder = ChunkedDecoder()
         self.assertEqual(b"abc", decoder.feed(b"3\r\nabc\r\n"))

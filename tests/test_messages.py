@@ -83,6 +83,12 @@ class JsonTests(unittest.TestCase):
 class GlanceTests(unittest.TestCase):
     """A large body in Claude Code's order of keys is not parsed to see model and stream."""
 
+    def test_of_a_model_given_twice_the_last_counts(self) -> None:
+        raw = json.dumps({"model": "a", "messages": LARGE, "x": 1, "stream": True}).encode()
+        for again, model in ((b'"model":"b"', "b"), (b'"model" : "b"', "b"), (b'"m":{"model":"b"}', "a")):
+            request = asked(raw.replace(b'"x"', again + b',"x"').replace(b'"stream"', b'"max_tokens":1,"stream"'))
+            self.assertEqual((request.model, was_parsed(request)), (model, model == "b"), again)
+
     def test_it_sees_what_a_parse_sees(self) -> None:
         for model in ("claude-opus-5-5", "zai/glm-5.2[1m]", "anthropic-relay/ollama/hf.co/a/b:8b", "a@b_c"):
             for stream, separators in itertools.product((True, False), ((",", ":"), (", ", ": "), (",\n ", "\t:\r\n"))):

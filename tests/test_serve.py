@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
+import time
 import unittest
 from contextlib import closing
 
@@ -42,6 +44,33 @@ class TestEnd(unittest.TestCase):
             self.assertEqual(stream.read()[-1]["type"], "message_stop")
             self.assertIn(b"word20", stream.body)
             self.assertEqual(relay.process.wait(PATIENCE), 0)
+
+    def test_an_open_connection_is_no_way_round_that(self) -> None:
+        """What comes on it is left unanswered, so that the client repeats it elsewhere."""
+        with Relay(ECHO) as relay, closing(relay.http()) as client:
+            client.request("GET", "/health")
+            client.getresponse().read()
+            with relay.stream(turn("echo/echo", "echo:slow 0.05\necho:words 20")) as stream:
+                stream.read_until(b"word1")
+                relay.process.send_signal(signal.SIGTERM)
+                relay.wait_for_log("stopping: ")
+                client.request("GET", "/health")
+                with self.assertRaises(http.client.RemoteDisconnected):
+                    client.getresponse()
+                self.assertEqual(stream.read()[-1]["type"], "message_stop")
+            self.assertEqual(relay.process.wait(PATIENCE), 0)
+
+    def test_an_answer_that_takes_too_long_is_cut_off(self) -> None:
+        with (
+            Relay(ECHO, constants={"commands.serve.DRAIN_SECONDS": 0.3}) as relay,
+            relay.stream(turn("echo/echo", "echo:slow 0.1\necho:words 500")) as stream,
+        ):
+            stream.read_until(b"word1")
+            began = time.monotonic()
+            self.assertEqual(relay.stop(), 1)
+            self.assertLess(time.monotonic() - began, PATIENCE / 2)
+            with self.assertRaises((EOFError, ConnectionResetError)):
+                stream.read()
 
     def test_a_second_signal_ends_at_once(self) -> None:
         with Relay(ECHO) as relay, relay.stream(turn("echo/echo", "echo:words 3\necho:slow 60")):

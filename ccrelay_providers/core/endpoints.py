@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from ..wire.errors import InvalidRequest, MethodNotAllowed, NotFound, RelayError, error_body
+from ..wire.http1 import Headers
 from ..wire.messages import dumps
 from .catalog import Candidate, Catalog
 from .exchange import ClientDeparted, Downstream, Request, Response
@@ -55,6 +56,23 @@ class Endpoints:
             entry.total = elapsed(request)
             if downstream.first_sent_at is not None:
                 entry.first_event = elapsed(request, downstream.first_sent_at)
+            self._log.request(entry)
+
+    def admit(self, headers: Headers) -> None:
+        """Raises PermissionDenied or AuthenticationFailed for who may ask nothing that has a body."""
+        self._guard.check_origin(headers)
+        self._guard.authenticate(headers)
+
+    def refuse(self, error: RelayError, request: Request, downstream: Downstream) -> None:
+        """Answers what never became a request, with a log line as well. Raises ClientDeparted."""
+        entry = Entry(request.id, request.method, request.path)
+        try:
+            response = self._failed(error, request, downstream, entry)
+            assert response is not None  # no stream has begun
+            entry.status = response.status
+            downstream.respond(response)
+        finally:
+            entry.total = elapsed(request)
             self._log.request(entry)
 
     def _handled(self, request: Request, downstream: Downstream, entry: Entry) -> Response | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 
-from ..wire.errors import AuthenticationFailed, PermissionDenied
+from ..wire.errors import AuthenticationFailed, InvalidRequest, PermissionDenied
 from ..wire.http1 import Headers
 from .settings import Server
 
@@ -17,16 +17,18 @@ class Guard:
         self._hosts = {"localhost", "127.0.0.1", "::1", *map(str.lower, (server.host, *server.allowed_hosts))}
 
     def check_origin(self, headers: Headers) -> None:
-        """Refuses foreign names (a rebound DNS name is one), foreign pages and whatever a browser calls cross-site."""
+        """Refuses foreign names (a rebound DNS name is one), foreign pages, and what a browser calls foreign."""
         host = headers.get("host")
+        if headers.repeats and len(headers.all("host")) > 1:
+            raise InvalidRequest("host: given twice")
         if host is not None and not self._known(host_name(host)):
             raise PermissionDenied(
                 f"host: {host_name(host)!r} is not this relay; add it to server.allowed_hosts in relay.toml"
             )
         origin = headers.get("origin")
-        if origin is not None and origin.partition("://")[2].lower() != (host or "").lower():
+        if origin is not None and (not host or origin.partition("://")[2].lower() != host.lower()):
             raise PermissionDenied("origin: requests from web pages are refused")
-        if headers.get("sec-fetch-site") == "cross-site":
+        if headers.get("sec-fetch-site") in ("cross-site", "same-site"):  # same-site: another port of this machine
             raise PermissionDenied("sec-fetch-site: requests from web pages are refused")
 
     def _known(self, name: str) -> bool:

@@ -36,6 +36,7 @@ KEEP_ALIVE = 600.0  # seconds a connection may wait for its next request: longer
 WRITE_TIMEOUT = 60.0  # seconds without room in the client's receive buffer
 BODY_PROGRESS = 30.0  # seconds within which some of a body must arrive
 READ_SIZE = 65536
+FIRST_BUFFER = 4 << 20  # of a body; more is taken as it arrives, so that nobody reserves memory by a number alone
 _WAIT_FOR_ALL = getattr(socket, "MSG_WAITALL", 0)  # one system call a body, not one a segment
 _PROCESS = secrets.token_hex(8)
 _requests = itertools.count(secrets.randbits(24))
@@ -92,6 +93,8 @@ class RelayServer(ThreadingHTTPServer):
                     f"the relay has {self.config.max_connections} connections open; raise server.max_connections"
                 )
                 Downstream(request, keep_alive=False).respond(refusal(busy))
+                request.setblocking(False)
+                request.recv(READ_SIZE)  # what is left unread would reset the answer away
         return room
 
     def shutdown_request(self, request: Any) -> None:
@@ -146,8 +149,9 @@ class Connection(BaseRequestHandler):
     def setup(self) -> None:
         self._buffer = b""
         self._keep_alive = True
-        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        set_timeouts(self.request, KEEP_ALIVE, WRITE_TIMEOUT)
+        with suppress(OSError):  # some systems let nothing be set once the client is gone
+            self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            set_timeouts(self.request, KEEP_ALIVE, WRITE_TIMEOUT)
         self.server.heartbeat.opened(self.request)
 
     def finish(self) -> None:
@@ -155,7 +159,7 @@ class Connection(BaseRequestHandler):
 
     def handle(self) -> None:
         with suppress(OSError, ClientDeparted):  # the client went away
-            while self._keep_alive and not self.server.draining and self._wait():
+            while self._keep_alive and self._wait():
                 self.server.begin()
                 try:
                     self._one()
@@ -163,40 +167,51 @@ class Connection(BaseRequestHandler):
                     self.server.finish()
 
     def _wait(self) -> bool:
-        """Whether another request begins; an idle connection ends without a word."""
+        """Whether another request begins; an idle connection ends without a word, also when the relay is to end."""
         while not self._buffer.strip(b"\r\n"):
             self._buffer = b""
             data = self.request.recv(READ_SIZE)
             if not data:
                 return False
             self._buffer = data
-        return True
+        return not self.server.draining
 
     def _one(self) -> None:
+        head = None
         try:
             head = self._read_head(time.monotonic() + self.server.config.head_timeout)
             body = self._read_body(head)
         except RelayError as error:  # what follows on this connection could not be told apart from this request's rest
             self._keep_alive = False
-            Downstream(self.request, keep_alive=False).respond(refusal(error))
-            self._linger()
+            self._refuse(error, head)
             return
         path, query = path_and_query(head.target)
         request = Request(head.method, normalised(path), query, head.headers, body, new_request_id())
         downstream = Downstream(
-            self.request, keep_alive=wants_more(head), framed=head.version == 1, head_only=head.method == "HEAD"
+            self.request, keep_alive=self._goes_on(head), framed=head.version == 1, head_only=head.method == "HEAD"
         )
         self.server.endpoints.answer(request, downstream)
         self._keep_alive = downstream.keep_alive
 
-    def _linger(self) -> None:
+    def _refuse(self, error: RelayError, head: RequestHead | None) -> None:
+        """The answer to what never became a request, and a line in the log."""
+        method, target = (head.method, path_and_query(head.target)[0]) if head else ("?", "")
+        request = Request(method, target, "", Headers(), b"", new_request_id())
+        self.server.endpoints.refuse(error, request, Downstream(self.request, keep_alive=False))
+        self._linger(time.monotonic() + 2.0)
+
+    def _linger(self, deadline: float) -> None:
         """Reads some of what the client still sends: closing at once would reset the answer away before it is read."""
         with suppress(OSError):
             self.request.shutdown(socket.SHUT_WR)
             self.request.settimeout(1.0)
             for _ in range(64):
-                if not self.request.recv(READ_SIZE):
+                if not self.request.recv(READ_SIZE) or time.monotonic() > deadline:
                     return
+
+    def _goes_on(self, head: RequestHead) -> bool:
+        close = "close" in (head.headers.get("connection") or "").lower()
+        return head.version == 1 and not close and not self.server.draining
 
     # ---- reading ----
 
@@ -228,6 +243,8 @@ class Connection(BaseRequestHandler):
             return b""
         if length is not None and length > self.server.max_body:
             raise self._too_large()
+        if length is None or length > len(self._buffer):
+            self.server.endpoints.admit(head.headers)  # who may not ask is not read
         if (head.headers.get("expect") or "").lower() == "100-continue" and not self._buffer:
             self.request.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = self._read_chunked() if length is None else self._read_length(length)
@@ -241,15 +258,17 @@ class Connection(BaseRequestHandler):
         if len(self._buffer) >= length:
             body, self._buffer = self._buffer[:length], self._buffer[length:]
             return body
-        whole = bytearray(length)
         have = len(self._buffer)
+        whole = bytearray(min(length, max(FIRST_BUFFER, have)))
         whole[:have] = self._buffer
         self._buffer = b""
-        view = memoryview(whole)
         set_timeouts(self.request, BODY_PROGRESS, WRITE_TIMEOUT)
         while have < length:
+            if have == len(whole):
+                whole += bytes(min(length - have, have))
             try:
-                count = self.request.recv_into(view[have:], 0, _WAIT_FOR_ALL)
+                with memoryview(whole) as view, view[have:] as rest:
+                    count = self.request.recv_into(rest, 0, _WAIT_FOR_ALL)
             except BlockingIOError:
                 raise RequestTimeout(f"the request's body stopped arriving after {have} of {length} bytes") from None
             if not count:
@@ -286,11 +305,9 @@ class Connection(BaseRequestHandler):
             raise self._too_large()
         if not inflate.eof:
             raise InvalidRequest("content-encoding: the gzip body is cut off")
+        if inflate.unused_data:
+            raise InvalidRequest("content-encoding: something follows the gzip body")
         return plain
-
-
-def wants_more(head: RequestHead) -> bool:
-    return head.version == 1 and "close" not in (head.headers.get("connection") or "").lower()
 
 
 def new_request_id() -> str:

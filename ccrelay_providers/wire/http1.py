@@ -40,6 +40,11 @@ class Headers(list[tuple[str, str]]):
     def get(self, name: str, default: str | None = None) -> str | None:
         return self._first().get(name, default)
 
+    @property
+    def repeats(self) -> bool:
+        """Whether any name stands there twice."""
+        return len(self._first()) < len(self)
+
     def all(self, name: str) -> list[str]:
         return [value for key, value in self if key.lower() == name] if name in self._first() else []
 
@@ -112,7 +117,7 @@ def body_length(headers: Headers, version: int = 1) -> int | None:
     return int(lengths[0])
 
 
-MAX_SIZES = 1024
+MAX_SIZES, MAX_SIZE_LINE = 1024, 24
 _sizes: dict[bytes, int] = {}
 """Size lines that were checked once: the events of a stream come in few sizes."""
 
@@ -128,6 +133,7 @@ class ChunkedDecoder:
         self._left = 0  # bytes of the current chunk still to come
         self._line = b""  # a line that has not ended yet
         self._on_line = self._size
+        self._trailers = 0
 
     def feed(self, data: bytes) -> bytes:
         """The payload in `data`. Raises the error given at the start if the framing is broken."""
@@ -176,7 +182,7 @@ class ChunkedDecoder:
         match = _CHUNK_SIZE.fullmatch(line)
         if match is None:
             raise self._error("the chunked framing is broken")
-        if len(_sizes) < MAX_SIZES:
+        if len(_sizes) < MAX_SIZES and len(line) < MAX_SIZE_LINE:
             _sizes[line] = int(match[1], 16)
         return int(match[1], 16)
 
@@ -190,6 +196,9 @@ class ChunkedDecoder:
         self._on_line = self._size
 
     def _trailer(self, line: bytes) -> None:
+        self._trailers += len(line)
+        if self._trailers > MAX_HEAD:
+            raise self._error("the trailers of the chunked framing are too long")
         self.ended = line == b"\r\n"
 
 

@@ -28,6 +28,7 @@ A smaller one is, in 80 µs at most, so that what is not JSON never reaches an u
 
 _FIRST_KEY = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"model"\s*:\s*"([A-Za-z0-9._:/@\[\]-]{1,200})"\s*,')
 _LAST_KEY = re.compile(rb',\s*"stream"\s*:\s*(true|false)\s*\}\s*\Z')
+_AGAIN = re.compile(rb'\s*:\s*"(?:[^"\\]|\\.)*"\s*,')  # behind a second `"model"`; an object's last key is inside one
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -73,14 +74,24 @@ class MessagesRequest:
         self.model, self.stream = self._glance() or self._look()
 
     def _glance(self) -> tuple[str, bool] | None:
-        """Model and stream from the first and the last key of a large body. Of a key given twice one counts."""
+        """Model and stream from the first and the last key of a large body.
+
+        Of a key given twice the last counts, for the upstreams as for json: with a second model the body is parsed.
+        """
         if len(self.raw) < GLANCE_FROM:
             return None
         first, last = _FIRST_KEY.match(self.raw), _LAST_KEY.search(self.raw, len(self.raw) - 200)
-        if first is None or last is None:
+        if first is None or last is None or self._model_again(first.end()):
             return None
         self._model_spans.append((first.start(1) - 1, first.end(1) + 1))
         return first[1].decode(), last[1] == b"true"
+
+    def _model_again(self, position: int) -> bool:
+        """Not proof against a key written with escapes, which nobody does by accident."""
+        while (position := self.raw.find(b'"model"', position) + 7) > 6:
+            if _AGAIN.match(self.raw, position):
+                return True
+        return False
 
     def _look(self) -> tuple[str, bool]:
         model, stream = self.body.get("model"), self.body.get("stream", False)
