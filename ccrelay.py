@@ -35,19 +35,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """`[OPTIONS] [COMMAND [OPTIONS]]`: an option that all commands take may stand before the command, or behind it."""
+    common = common_options()
+    parser = argparse.ArgumentParser(
+        prog="ccrelay",
+        description="One address for all models that Claude Code may use.",
+        parents=[common],
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"ccrelay {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    def command(name: str, says: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, parents=[common], help=says, description=says)
+
+    command("serve", "listen and answer; what happens without a command")
+    models = command("models", "what can be asked for, and what is known of it")
+    models.add_argument("filter", nargs="?", metavar="FILTER", help="a part of a model's id or name")
+    models.add_argument("--json", action="store_true", help="for other programs")
+    parser.set_defaults(command="serve", config=None, host=None, port=None, verbose=False)
+    return parser.parse_args(argv)
+
+
+def common_options() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--config", metavar="FILE", help="default: $CCRELAY_CONFIG, else relay.toml beside ccrelay.py")
     common.add_argument("--host", help="the address to listen on (server.host)")
     common.add_argument("--port", type=port, help="the port to listen on; 0 picks a free one (server.port)")
     common.add_argument("--verbose", action="store_true", help="log listings and health checks too")
-    parser = argparse.ArgumentParser(
-        prog="ccrelay", description="One address for all models that Claude Code may use.", parents=[common]
-    )
-    parser.add_argument("--version", action="version", version=f"ccrelay {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    commands.add_parser("serve", parents=[common], help="listen and answer; what happens without a command")
-    parser.set_defaults(command="serve", config=None, host=None, port=None, verbose=False)
-    return parser.parse_args(argv)
+    return common
 
 
 def port(text: str) -> int:

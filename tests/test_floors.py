@@ -34,8 +34,9 @@ FLOORS = [  # low to high; a module imports only from lower floors
     "core/endpoints",
     "core/server",
     "commands/terminal",
-    "commands/screen",
-    "commands/serve",
+    "commands/screen commands/running",
+    "commands/lineup",
+    "commands/serve commands/models",
     "ccrelay",
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
