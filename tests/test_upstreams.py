@@ -299,6 +299,52 @@ class AnthropicTest(MessagesTest):
         loop[1]["content"].insert(0, {"type": "text", "text": "first"})
         self.refused(self.history(user, *loop), 400, "`tool_use` ids were found without")
 
+    def test_its_server_tools_and_hidden_thinking_come_back_unchanged(self) -> None:
+        search = {"type": "web_search_20250305", "name": "web_search"}
+        body = turn("USESEARCH USEREDACTED", self.model, tools=[BASH, search])
+        said = json.loads(self.ask(body)[1])["content"]
+        redacted, used, found = said[:3]
+        kinds = ["redacted_thinking", "server_tool_use", "web_search_tool_result", "text"]
+        self.assertEqual(kinds, [block["type"] for block in said])
+        user = body["messages"][0]
+        for content, words in (
+            (said, ""),
+            ([{**redacted, "data": "x"}, said[-1]], "Invalid `data` in `redacted_thinking` block"),
+            ([used, said[-1]], "was found without a corresponding `web_search_tool_result` block"),
+            ([found, said[-1]], "unexpected `tool_use_id` found in `web_search_tool_result` blocks"),
+            ([{**used, "id": "call_1"}], "server_tool_use.id: String should match pattern"),
+            ([{**used, "name": "analyze_image"}], "server_tool_use.name: Input should be"),
+            ([used, {**found, "content": [{**found["content"][0], "encrypted_content": "x"}]}], "encrypted_content"),
+        ):
+            with self.subTest(words=words):
+                messages = [user, {"role": "assistant", "content": content}, user]
+                status, text = self.ask({**body, "messages": messages})
+                self.assertEqual((400 if words else 200, True), (status, words in text), text)
+
+    def test_blocks_have_their_places(self) -> None:
+        user, call = {"role": "user", "content": "x"}, {"type": "tool_use", "id": "a", "name": "Bash", "input": {}}
+        image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}
+        for role, block in (
+            ("user", call),
+            ("assistant", image),
+            ("system", image),
+            ("assistant", result_turn([call])[1]),
+        ):
+            after = [] if role == "system" else [user]
+            spoken = {"role": role, "content": block.get("content", [block])}
+            self.refused(self.history(user, spoken, *after), 400, " blocks ")
+
+    def test_tools_that_wait_to_be_found(self) -> None:
+        other = {**BASH, "name": "Other", "defer_loading": True}
+        call = {"type": "tool_use", "id": "a", "name": "Bash", "input": {}}
+        loop = result_turn([call])
+        loop[1]["content"][0]["content"] = [{"type": "tool_reference", "tool_name": "Other"}]
+        user = {"role": "user", "content": "x"}
+        self.assertEqual(self.ask(self.history(user, *loop, tools=[BASH, other]))[0], 200)
+        self.refused(self.history(user, *loop, tools=[BASH]), 400, "'Other' has no corresponding tool definition")
+        self.refused(self.history(user, tools=[other]), 400, "All tools have defer_loading set")
+        self.refused(self.history(user, tools=[{**BASH, "parameters": {}}]), 400, "parameters: Extra inputs")
+
     def test_empty_text(self) -> None:
         for text, words in (("", "non-empty"), (" ", "must contain non-whitespace text")):
             user = {"role": "user", "content": [{"type": "text", "text": text}]}
@@ -383,11 +429,15 @@ class ZaiTest(MessagesTest):
         marked: Json = {"messages": [{"role": "assistant", "content": [MARKED]}]}
         server_tool = [{"type": "web_search_20250305", "name": "web_search"}]
         wrong: list[Json] = [user, marked, {"max_tokens": 131073}, {"safeguards": []}, {"tools": server_tool}]
+        wrong += [{"tools": [{**BASH, "name": "x" * 65}]}, {"output_config": {"effort": "medium"}}, {"speed": "fast"}]
+        document = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}}
+        wrong += [{"messages": [{"role": "user", "content": [document]}]}]
         for more in wrong:
             with self.subTest(more=more):
                 self.refused(turn("x", self.model) | more, 400, '"code": "1210"')
         self.refused(turn("x", "glm-5.3", thinking={"type": "disabled"}), 400, "[1210]")
         self.refused(turn("x", "glm-9"), 400, '"code": "1211"')
+        self.refused(turn(" ", self.model), 400, '"code": "1214"')
         self.assertEqual(self.ask(turn("x", "glm-4.6v") | user)[0], 200)
 
     def test_its_signature_must_come_back_unchanged(self) -> None:
@@ -439,6 +489,9 @@ class OllamaTest(UpstreamTest):
 
     def test_what_a_model_cannot_do(self) -> None:
         self.refused(turn("x", "llama3.2:3b", think=True), 400, "does not support thinking")
+        late = [{"role": "user", "content": "x"}, {"role": "system", "content": "y"}]
+        self.refused(turn("x", "qwen3:8b") | {"messages": late}, 500, "system message must be at the beginning")
+        self.refused(turn("x", "qwen3:8b") | {"messages": [late[1]]}, 500, "no user query found in messages")
         self.refused(turn("x", "gemma3:4b", tools=[{"type": "function"}]), 400, "does not support tools")
         self.refused(turn("x", "nomic-embed-text"), 400, "does not support chat")
         self.refused(turn("x", "nope"), 404, "model 'nope' not found")

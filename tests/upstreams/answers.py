@@ -4,6 +4,7 @@ The last words of the user decide:
     USETOOL     thinking (if asked for), a text and one call of Bash, or of the first tool there is
     USETWO      the same with two calls at once
     USELONG=N   a text of N words, a delta each
+    USEREDACTED, USESEARCH   at Anthropic only: redacted thinking, a search on its side (if that tool is offered)
 anything else is echoed. Tool results that stand at the end of the conversation are read back.
 """
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import gzip
 import json
 from argparse import Namespace
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
 from .answers import mint
-from .messages import Refusal, Wire, asks_for_thinking, count_tokens, reply_to
+from .messages import Refusal, Wire, asks_for_thinking, count_tokens, prompt_of, reply_to
 from .replies import Headers, Reply, Request, json_reply
 from .rules import check
 from .scripted import arguments, serve
-from .signatures import prefix_of, signature
+from .signatures import encrypted, prefix_of, redacted, signature
 
 Json = dict[str, Any]
 
@@ -73,6 +74,7 @@ class Anthropic:
             pings=True,
             counts_at_start=True,
             extra={"stop_details": None, "container": None},
+            before_text=tuple(own_blocks(body)),
         )
         return reply_to(request, body, wire, headers, thinking=asks_for_thinking(body))
 
@@ -81,6 +83,22 @@ class Anthropic:
         betas = [beta.strip() for beta in request.header("anthropic-beta").split(",")]
         check(body, betas, counting=counting, bind_prefix=self._bind_prefix)
         return body
+
+
+def own_blocks(body: Json) -> Iterator[Json]:
+    """What no other provider makes: thinking that is hidden, and a search on the server's side, if offered."""
+    said = prompt_of(body, thinking=False).said
+    if "USEREDACTED" in said:
+        yield {
+            "type": "redacted_thinking",
+            "data": redacted("what was thought", prefix_of(body, len(body["messages"]))),
+        }
+    if "USESEARCH" in said and any(str(tool.get("type")).startswith("web_search_") for tool in body.get("tools") or ()):
+        name = "srvtoolu_" + mint(24, said)
+        page = {"type": "web_search_result", "url": "https://example.com/found", "title": f"Found for: {said[-100:]}"}
+        found = {**page, "encrypted_content": encrypted(page["url"]), "page_age": None}
+        yield {"type": "server_tool_use", "id": name, "name": "web_search", "input": {"query": said[-100:]}}
+        yield {"type": "web_search_tool_result", "tool_use_id": name, "content": [found]}
 
 
 def authenticate(request: Request) -> None:

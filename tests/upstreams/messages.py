@@ -34,6 +34,7 @@ class Wire:
     pings: bool
     counts_at_start: bool
     extra: Json = field(default_factory=dict)
+    before_text: tuple[Json, ...] = ()
 
 
 # --- reading a request
@@ -136,6 +137,7 @@ def content(said: Answer, body: Json, wire: Wire) -> Iterator[Json]:
     if said.thinking:
         shown = "" if body.get("thinking", {}).get("display") == "omitted" else said.thinking
         yield {"type": "thinking", "thinking": shown, "signature": wire.sign(shown)}
+    yield from wire.before_text
     if said.text:
         yield {"type": "text", "text": said.text}
     for position, call in enumerate(said.calls):
@@ -173,14 +175,17 @@ def empty_block(block: Json) -> Json:
 
 
 def deltas(block: Json) -> Iterator[Json]:
-    """The deltas of a block, a word each; a tool's input in pieces of nine characters after an empty one."""
-    if block["type"] == "tool_use":
+    """The deltas of a block, a word each; a tool's input in pieces of nine characters after an empty one.
+
+    Blocks of other kinds come whole, without any.
+    """
+    if block["type"] in ("tool_use", "server_tool_use"):
         text = json.dumps(block["input"])
         for part in ("", *(text[start : start + 9] for start in range(0, len(text), 9))):
             yield {"type": "input_json_delta", "partial_json": part}
         return
     kind = block["type"]
-    for word in words(block[kind]):
+    for word in words(block[kind]) if kind in ("text", "thinking") else ():
         yield {"type": f"{kind}_delta", kind: word}
     if kind == "thinking":
         yield {"type": "signature_delta", "signature": block["signature"]}

@@ -225,6 +225,7 @@ class Ollama:
             raise Refusal(400, f"registry.ollama.ai/library/{name} does not support tools")
         if self._thinks(body) and "thinking" not in model.capabilities:
             raise Refusal(400, f'"{name}" does not support thinking')
+        check_order(body["messages"])
 
     def _thinks(self, body: Json) -> bool:
         """Whether thinking is asked for, in a form that this version knows."""
@@ -308,6 +309,17 @@ def parsed(request: Request) -> Json:
         found = chr(request.body[0])
         raise Refusal(400, f"invalid character '{found}' looking for beginning of value") from error
     return dict(body)
+
+
+def check_order(messages: list[Json]) -> None:
+    """What its templates cannot render."""
+    roles = [message["role"] for message in messages]
+    if "system" in roles[1:]:
+        raise Refusal(500, "system message must be at the beginning")
+    if "user" not in roles:
+        raise Refusal(500, "no user query found in messages")
+    if strange := set(roles) - {"system", "user", "assistant", "tool"}:
+        raise Refusal(400, f"invalid role: {', '.join(sorted(strange))}")
 
 
 def local_host(host: str) -> bool:

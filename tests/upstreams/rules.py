@@ -11,6 +11,7 @@ from typing import Any
 
 from .messages import Refusal, blocks_of
 from .pairing import check_pairs, turns
+from .placement import check_places, check_tool_fields
 from .signatures import check_signatures
 
 Json = dict[str, Any]
@@ -49,6 +50,8 @@ BLOCK_FIELDS = {
 REQUIRED = {
     "text": ("text",),
     "image": ("source",),
+    "document": ("source",),
+    "search_result": ("source", "title", "content"),
     "thinking": ("signature", "thinking"),
     "redacted_thinking": ("data",),
     "tool_use": ("id", "name", "input"),
@@ -61,8 +64,13 @@ OTHER_BLOCKS = re.compile(
     r"tool_(addition|removal|reference)|browser_state"
 )
 
-TOOL_ID = re.compile(r"[a-zA-Z0-9_-]+")
+SERVER_TOOLS = (
+    "web_search", "web_fetch", "code_execution", "bash_code_execution", "text_editor_code_execution",
+    "tool_search_tool_regex", "tool_search_tool_bm25",
+)  # fmt: skip
+
 SERVER_TOOL_ID = re.compile(r"srvtoolu_[a-zA-Z0-9_]+")
+TOOL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 
 OLD_MODELS = re.compile(r"claude-(3|\w+-4-5|\w+-4-1|\w+-4-0|\w+-4-2025)")
@@ -96,6 +104,7 @@ def check(body: Json, betas: list[str], *, counting: bool, bind_prefix: bool) ->
     messages = body["messages"]
     check_roles(messages)
     check_blocks(messages)
+    check_places(body)
     check_pairs(messages)
     check_ending(body)
     check_signatures(body, bind_prefix=bind_prefix)
@@ -199,6 +208,7 @@ def check_tools(body: Json) -> None:
 
 def check_custom_tool(tool: Json, place: str) -> None:
     """A tool that the client defines."""
+    check_tool_fields(tool, place)
     if not TOOL_NAME.fullmatch(str(tool.get("name", ""))):
         raise bad(f"{place}.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'")
     schema = tool.get("input_schema")
@@ -206,6 +216,8 @@ def check_custom_tool(tool: Json, place: str) -> None:
         raise bad(f"{place}.input_schema: Field required")
     if schema.get("type") != "object":
         raise bad(f"{place}.input_schema.type: Input should be 'object'")
+    if set(schema) & {"anyOf", "oneOf", "allOf"}:
+        raise bad(f"{place}.input_schema: input_schema does not support oneOf, allOf, or anyOf at the top level")
 
 
 def check_system(system: str | list[Json]) -> None:
@@ -315,6 +327,10 @@ def check_kind(kind: str, block: Json, place: str) -> None:
             check_text(block["text"])
         case "image":
             check_image(block["source"], place)
+        case "document" if block["source"].get("type") not in ("base64", "text", "content", "url", "file"):
+            raise bad(f"{place}.document.source: Input tag '{block['source'].get('type')}' {NO_TAG}")
+        case "server_tool_use" if block["name"] not in SERVER_TOOLS:
+            raise bad(f"{place}.server_tool_use.name: Input should be {', '.join(map(repr, SERVER_TOOLS))}")
         case "tool_use":
             check_tool_use(block, f"{place}.tool_use")
         case "server_tool_use" if not SERVER_TOOL_ID.fullmatch(block["id"]):

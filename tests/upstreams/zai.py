@@ -1,7 +1,7 @@
 """Z.AI: the Messages API under /api/anthropic, with its own counts, signatures, ids, limits and errors.
 
-Its keys begin with `zai-`; a request that carries any other credential is refused. Of a thinking block's signature it
-refuses what was given by itself and changed, and what still carries the mark of the relay.
+Its keys begin with `zai-`; a request that carries any other credential is refused. It is stricter than the real one,
+which ignores some of what it cannot use: whatever makes no sense to it is refused here, so that a test sees it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from .answers import mint
 from .messages import Refusal, Wire, asks_for_thinking, blocks_of, count_tokens, reply_to
+from .pairing import check_pairs
 from .replies import Reply, Request, json_reply
 from .scripted import arguments, serve
 
@@ -20,9 +21,13 @@ Json = dict[str, Any]
 
 PREFIX = "/api/anthropic"
 SIGNED = "glmsig-"
-RELAY_MARK = "ccrelay"
-
-NOT_TAKEN = ("context_management", "safeguards")
+FIELDS = frozenset(
+    "model messages system max_tokens metadata stop_sequences stream temperature top_p top_k tools tool_choice "
+    "thinking output_config".split()
+)
+LONGEST_NAME = 64
+NOT_IN_SCHEMA = {"$schema", "$id", "$comment", "additionalProperties"}
+EFFORTS = (None, "low", "high", "max")
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 
 TEXTS = {
@@ -144,7 +149,7 @@ def signature(thinking: str) -> str:
 
 def check(body: Json, model: Model) -> None:
     """Raises the refusal of the first thing in the request that cannot be taken."""
-    if any(name in body for name in NOT_TAKEN):
+    if not FIELDS.issuperset(body) or (body.get("output_config") or {}).get("effort") not in EFFORTS:
         raise CodedRefusal("1210")
     if not body.get("messages"):
         raise CodedRefusal("1214")
@@ -152,24 +157,46 @@ def check(body: Json, model: Model) -> None:
         raise CodedRefusal("1210", f"max_tokens参数非法：限制数值范围[1,{model.max_output}]")
     if body["model"] == "glm-5.3" and (body.get("thinking") or {}).get("type") == "disabled":
         raise CodedRefusal("1210", ALWAYS_THINKS)
-    if any(tool.get("type", "custom") != "custom" for tool in body.get("tools") or ()):
-        raise CodedRefusal("1210")
+    for tool in body.get("tools") or ():
+        check_tool(tool)
     for message in body["messages"]:
+        if not message["content"]:
+            raise CodedRefusal("1214")
         for block in blocks_of(message["content"]):
             check_block(block, model)
+    try:
+        check_pairs(body["messages"])
+    except Refusal as refusal:
+        raise CodedRefusal("1210", str(refusal)) from refusal
+
+
+def check_tool(tool: Json) -> None:
+    """A tool of the client's, without what other providers say of tools."""
+    schema = tool.get("input_schema") or {}
+    known = set(tool) <= {"name", "description", "input_schema", "cache_control", "type"}
+    if not known or tool.get("type", "custom") != "custom" or len(tool["name"]) > LONGEST_NAME:
+        raise CodedRefusal("1210")
+    if "type" not in schema or NOT_IN_SCHEMA & set(schema):
+        raise CodedRefusal("1210")
 
 
 def check_block(block: Json, model: Model) -> None:
     """One block, and those inside a tool result."""
     match block["type"]:
+        case "text" if not block["text"].strip():
+            raise CodedRefusal("1214")
+        case "text" | "redacted_thinking" | "tool_reference":
+            pass
         case "image":
             check_image(block["source"], model)
         case "thinking":
             check_signature(block)
+        case "tool_use" if len(block["name"]) <= LONGEST_NAME and isinstance(block["input"], dict):
+            pass
         case "tool_result":
             for inner in blocks_of(block.get("content") or []):
                 check_block(inner, model)
-        case kind if kind == "server_tool_use" or kind.endswith("_tool_result"):
+        case _:
             raise CodedRefusal("1210")
 
 
@@ -180,9 +207,8 @@ def check_image(source: Json, model: Model) -> None:
 
 
 def check_signature(block: Json) -> None:
-    """A signature that is not the relay's, and that is right if it is Z.AI's."""
-    given = block.get("signature") or ""
-    if RELAY_MARK in given or (given.startswith(SIGNED) and given != signature(block["thinking"])):
+    """Its own thinking, as it was given: unsigned, or with the right signature."""
+    if (block.get("signature") or signature(block["thinking"])) != signature(block["thinking"]):
         raise CodedRefusal("1210")
 
 
