@@ -16,6 +16,7 @@ from ..core.guard import Guard
 from ..core.health import Health
 from ..core.heartbeat import Heartbeat
 from ..core.log import Log
+from ..core.pins import Pins
 from ..core.relay import Relay
 from ..core.router import Router
 from ..core.server import RelayServer
@@ -78,7 +79,7 @@ def build(config: Config, log: Log) -> tuple[RelayServer | None, Catalog]:
     health = Health(time.monotonic, time.time)
     catalog = Catalog(config, lambda provider, request: relay.fetch(provider, request), log.say)
     router = Router(config.routing, catalog, health.available)
-    relay = Relay(config, router, health, pool, heartbeat, Windows(catalog.ask, log.say))
+    relay = Relay(config, router, health, pool, heartbeat, Windows(catalog.ask, log.say), Pins(config, catalog))
     endpoints = Endpoints(relay, catalog, Guard(config.server), health, log)
     return listen(config.server, endpoints, heartbeat), catalog
 

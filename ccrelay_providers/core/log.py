@@ -41,6 +41,8 @@ class Entry:
     """A sentence for each attempt that failed, and for what went wrong after content was sent."""
     report: Report = field(default_factory=Report)
     departed: bool = False
+    pin: str = ""
+    """What the session was told to use."""
 
 
 WHOLE = 4096  # bytes that a pipe takes in one piece (POSIX: PIPE_BUF); a terminal takes a line
@@ -199,6 +201,8 @@ def _remarks(entry: Entry) -> str:
         remarks.append(f"cached {count(report.cache_read)}")
     if report.stop_reason not in _USUAL:
         remarks.append(_one_line(str(report.stop_reason)))
+    if entry.pin:
+        remarks.append(f"pinned to {_one_line(entry.pin)}")
     if entry.attempts > 1:
         remarks.append(f"{entry.attempts} attempts")
     if entry.queued:
@@ -219,6 +223,7 @@ def as_dict(entry: Entry) -> dict[str, object]:
         "path": entry.path,
         "model": entry.requested or None,
         "answered_by": entry.answered_by or None,
+        "pin": entry.pin or None,
         "status": entry.status,
         "client_left": entry.departed,
         "first_event_seconds": None if entry.first_event is None else round(entry.first_event, 4),

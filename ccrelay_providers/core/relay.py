@@ -33,6 +33,7 @@ from .gate import Gate
 from .health import Health
 from .heartbeat import Heartbeat
 from .log import Entry
+from .pins import Pins, say
 from .router import Router
 from .settings import Config, Provider
 from .upstream import ConnectionPool, Origin
@@ -85,6 +86,8 @@ class Turn:
     asked: MessagesRequest
     downstream: Downstream
     entry: Entry
+    model: str
+    """What the candidates were chosen for: the model that was asked for, or the one that the session is pinned to."""
 
 
 class Relay:
@@ -96,10 +99,11 @@ class Relay:
         pool: ConnectionPool,
         heartbeat: Heartbeat,
         windows: Windows,
+        pins: Pins,
     ) -> None:
         self._server, self._routing = config.server, config.routing
         self._router, self._health, self._pool, self._heartbeat = router, health, pool, heartbeat
-        self._calibration, self._windows = Calibration(), windows
+        self._calibration, self._windows, self._pins = Calibration(), windows, pins
         self._gates = {one.name: Gate(one.name, one.max_concurrent, one.max_queue) for one in config.providers}
         self._origins = {one.name: origin(one) for one in config.providers}
 
@@ -116,8 +120,12 @@ class Relay:
             patience, interval = self._routing.first_event_patience, self._server.ping_interval
             downstream.expect_stream([("request-id", request.id)], patience, interval)
         with self._heartbeat.watching(downstream):
-            candidates = self._router.candidates(asked.model, asked.session)
-            return self._first_that_answers(candidates, Turn(asked, downstream, entry))
+            choice = self._pins.choice(asked)
+            entry.pin = choice.pin
+            if choice.answer:
+                return say(choice.answer, choice.asked, downstream, entry)
+            candidates = self._router.candidates(choice.model, asked.session)
+            return self._first_that_answers(candidates, Turn(choice.asked, downstream, entry, choice.model))
 
     def _first_that_answers(self, candidates: list[Candidate], turn: Turn) -> Response | None:
         entry, downstream = turn.entry, turn.downstream
@@ -225,7 +233,7 @@ class Relay:
         """The candidate has answered: it is well, and the session stays with it."""
         turn.entry.answered_by, turn.entry.status = candidate.id, 200
         self._health.succeeded(candidate.provider.name)
-        self._router.answered(candidate, turn.asked.model, turn.asked.session)
+        self._router.answered(candidate, turn.model, turn.asked.session)
 
     def _learn(self, candidate: Candidate, target: Target, report: Report) -> None:
         """The provider estimated what it sent, with the factor known until now."""
@@ -238,7 +246,9 @@ class Relay:
         """The upstream's count where it has a counter that answers, else an estimate, which says that it is one."""
         asked = MessagesRequest(request.body, request.headers, request.id, request.query, counting=True)
         entry.requested, entry.session = asked.model, asked.session
-        candidate = self._router.candidates(asked.model, asked.session, turn=False)[0]
+        choice = self._pins.choice(asked)
+        asked, entry.pin = choice.asked, choice.pin
+        candidate = self._router.candidates(choice.model, asked.session, turn=False)[0]
         entry.answered_by, entry.attempts = candidate.id, 1
         target = candidate.target(self._calibration.factor(candidate.id))
         headers = answer_headers(request.id, candidate, entry)

@@ -46,6 +46,7 @@ class Route:
 class Routing:
     strategy: Strategy = "failover"
     sticky: bool = True
+    use_lines: bool = True
     first_event_patience: float = 10
     max_attempts: int = 0  # 0: every candidate once
 

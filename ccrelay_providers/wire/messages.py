@@ -166,6 +166,10 @@ class MessagesRequest:
         except UnicodeEncodeError:
             return dumps(body)
 
+    def with_body(self, body: Json) -> MessagesRequest:
+        """The same request with another conversation."""
+        return MessagesRequest(self.written(body), self.headers, self.id, self.query, self._counting)
+
     @property
     def estimate(self) -> int:
         """Input tokens, estimated and not calibrated."""
