@@ -170,14 +170,14 @@ class CheckTests(unittest.TestCase):
 
     def test_what_is_not_an_object_is_refused(self) -> None:
         for raw, why in (
-            (b"", "expected an object"), (b"[]", "expected an object"), (b"\xff", "not UTF-8: byte 0"),
-            (b'{"model"', "expected ':'"),
-            (b"{} {}", "something follows"), (b'{"a":1,}', "a key in double quotes"),
-            (b"{'a':1}", "a key in double quotes"),
+            (b"", "Expecting value"), (b"[]", "expected an object"), (b"\xff", "not UTF-8: byte 0"),
+            (b'{"model"', "Expecting ':'"),
+            (b"{} {}", "Extra data"), (b'{"a":1,}', "in double quotes"),
+            (b"{'a':1}", "in double quotes"),
             (b'{"a":NaN}', "NaN is not JSON"), (b'{"a":%b}' % (b"[" * 100_000), "nested too deeply"),
-            (b'{"a":1 "b":2}', "expected ','"),
+            (b'{"a":1 "b":2}', "Expecting ','"),
             (b'{"a":' + b"9" * 5000 + b"}", "digits"), (b'{"a":"\n"}', "control character"),
-            (b"\xef\xbb\xbf{}", "expected an object"),
+            (b"\xef\xbb\xbf{}", "Expecting value"),
         ):  # fmt: skip
             self.refused(raw, why)
 

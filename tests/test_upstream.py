@@ -106,10 +106,12 @@ class Server:
 class PoolTest(unittest.TestCase):
     def setUp(self) -> None:
         self.pool = ConnectionPool({})
+        self.origins: dict[str, Origin] = {}
         self.addCleanup(lambda: self.pool.beat(float("inf")))
 
     def origin(self, server: Server, path: str = "", patience: float = PATIENCE) -> Origin:
-        return Origin("zai", server.url + path, PATIENCE, patience)
+        """One a server, as a relay has one a provider."""
+        return self.origins.setdefault(server.url + path, Origin("zai", server.url + path, PATIENCE, patience))
 
     def ask(
         self, origin: Origin, request: UpstreamRequest = GET, seen: Callable[[Connection], object] = unwatched

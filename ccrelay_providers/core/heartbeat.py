@@ -12,8 +12,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Protocol
 
 from .sockets import hung_up
@@ -61,20 +60,20 @@ class Heartbeat:
         self._hangups.remove(number)
         self._hung_up.discard(number)
 
-    @contextmanager
-    def watching(self, watched: Watched) -> Iterator[None]:
+    def watching(self, watched: Watched) -> _Watching:
         """While the body runs, the client's departure is noticed and its silence filled."""
-        number = watched.connection.fileno()
+        return _Watching(self, watched)
+
+    def watch(self, number: int, watched: Watched) -> None:
         self._watched[number] = watched
         if number in self._hung_up and hung_up(watched.connection):
             watched.depart()
         if self._hangups.needs_waking:
             self._waker.send(b"!")
         self.expect(watched.due())
-        try:
-            yield
-        finally:
-            del self._watched[number]
+
+    def forget(self, number: int) -> None:
+        del self._watched[number]
 
     def expect(self, due: float) -> None:
         """Something is due at that time: sleep no longer."""
@@ -118,6 +117,20 @@ class Heartbeat:
         earliest = min((due if due > now else now + _RETRY for due in dues), default=_NEVER)
         with self._lock:  # a request that began meanwhile has told its own time through expect()
             self._wake_at = min(self._wake_at, earliest)
+
+
+class _Watching:
+    """A context; a generator would cost as much again as what is done in it."""
+
+    def __init__(self, heartbeat: Heartbeat, watched: Watched) -> None:
+        self._heartbeat, self._watched = heartbeat, watched
+        self._number = watched.connection.fileno()
+
+    def __enter__(self) -> None:
+        self._heartbeat.watch(self._number, self._watched)
+
+    def __exit__(self, *exception: object) -> None:
+        self._heartbeat.forget(self._number)
 
 
 # ---- how a system tells that a peer has closed its end ----

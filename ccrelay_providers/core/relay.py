@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 
 from ..wire.errors import (
@@ -36,7 +36,7 @@ from .log import Entry
 from .pins import Pins, say
 from .router import Router
 from .settings import Config, Provider
-from .upstream import ConnectionPool, Origin
+from .upstream import Connection, ConnectionPool, Origin
 from .windows import Windows
 
 NOT_A_STREAM = ("text/html", "text/plain", "application/json")
@@ -177,10 +177,10 @@ class Relay:
         asked, report = turn.asked, turn.entry.report
         target = candidate.target(self._calibration.factor(candidate.id))
         prepared = candidate.module.prepare(asked, target, report)
-        with ExitStack() as stack:
-            gate = self._gates[candidate.provider.name]
-            turn.entry.queued = stack.enter_context(gate.passing(turn.downstream, asked))
-            response = stack.enter_context(self._opened(candidate, prepared, turn.downstream))
+        with (
+            self._gates[candidate.provider.name].passing(turn.downstream, asked) as turn.entry.queued,
+            self._opened(candidate, prepared, turn.downstream) as response,
+        ):
             self._check(response, candidate, target, asked)
             if asked.stream:
                 self._stream(candidate.module.stream(response, asked, target, report), candidate, turn)
@@ -192,22 +192,17 @@ class Relay:
         self._windows.answered(candidate, target)
         return None if body is None else Response(200, body, tuple(answer_headers(asked.id, candidate, turn.entry)))
 
-    @contextmanager
     def _opened(
         self, candidate: Candidate, prepared: UpstreamRequest | LocalAnswer, downstream: Downstream
-    ) -> Iterator[UpstreamResponse]:
+    ) -> AbstractContextManager[UpstreamResponse]:
         """The upstream's response, its connection closed at once if the client leaves."""
         if isinstance(prepared, LocalAnswer):
-            yield _LocalResponse(prepared, downstream.pause)
-            return
-        origin = self._origins[candidate.provider.name]
-        with self._pool.exchange(
-            origin, prepared, lambda connection: downstream.on_departure(connection.abort)
-        ) as response:
-            try:
-                yield response
-            finally:
-                downstream.on_departure(None)
+            return nullcontext(_LocalResponse(prepared, downstream.pause))
+
+        def watch(connection: Connection | None) -> None:
+            downstream.on_departure(connection.abort if connection else None)
+
+        return self._pool.exchange(self._origins[candidate.provider.name], prepared, watch)
 
     @staticmethod
     def _check(response: UpstreamResponse, candidate: Candidate, target: Target, asked: MessagesRequest) -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import SplitResult, urlsplit
@@ -32,22 +32,33 @@ MAX_BODY = 64 << 20  # of an answer that is not a stream
 SEND_TIMEOUT = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Origin:
-    """Where a provider's requests go, and how patient to be. `name` begins every sentence about a failure."""
+    """Where a provider's requests go, and how patient to be. `name` begins every sentence about a failure.
+
+    One a provider: connections are kept by the object itself.
+    """
 
     name: str
     base_url: str
     connect_timeout: float
     idle_timeout: float
-    parts: SplitResult = field(init=False, repr=False, compare=False)
+    parts: SplitResult = field(init=False, repr=False)
+    tls: bool = field(init=False, repr=False)
+    host: str = field(init=False, repr=False)
+    """As the Host header has it."""
+    prefix: str = field(init=False, repr=False)
+    """base_url's own path."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", urlsplit(self.base_url))
-
-    @property
-    def tls(self) -> bool:
-        return self.parts.scheme == "https"
+        parts = urlsplit(self.base_url)
+        for name, value in (
+            ("parts", parts),
+            ("tls", parts.scheme == "https"),
+            ("host", parts.netloc.rpartition("@")[2]),
+            ("prefix", parts.path.rstrip("/")),
+        ):
+            object.__setattr__(self, name, value)
 
     @property
     def port(self) -> int:
@@ -55,8 +66,9 @@ class Origin:
 
     def path(self, path: str) -> str:
         """base_url's own path in front; a `/v1` that stands in both is taken once."""
-        prefix = self.parts.path.rstrip("/")
-        return prefix + (path.removeprefix("/v1") if prefix.endswith("/v1") and path.startswith("/v1/") else path)
+        if self.prefix.endswith("/v1") and path.startswith("/v1/"):
+            path = path.removeprefix("/v1")
+        return self.prefix + path
 
 
 class Connection:
@@ -170,6 +182,9 @@ def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
 
 
+Watch = Callable[["Connection | None"], object]
+
+
 class _NoAnswer(UpstreamDisconnected):
     """Not one byte came back."""
 
@@ -182,16 +197,9 @@ class Incoming:
         self._name = connection.origin.name
         self._buffer = b""
         self.head = self._read_head()
+        self.status, self.headers = self.head.status, self.head.headers
         self._decoder = response_decoder(self.head, method)
         self._inflate = self._inflater()
-
-    @property
-    def status(self) -> int:
-        return self.head.status
-
-    @property
-    def headers(self) -> Headers:
-        return self.head.headers
 
     @property
     def ended(self) -> bool:
@@ -293,30 +301,15 @@ class ConnectionPool:
         self.on_idle: Callable[[float], None] = lambda due: None
         """Told when idle connections have to be closed: the heartbeat's `expect`."""
 
-    @contextmanager
-    def exchange(
-        self, origin: Origin, request: UpstreamRequest, watch: Callable[[Connection], object]
-    ) -> Iterator[Incoming]:
+    def exchange(self, origin: Origin, request: UpstreamRequest, watch: Watch) -> Exchange:
         """Sends the request and gives the response, whose connection goes back to the pool if it was read to its end.
 
-        watch: is told the connection as soon as there is one, so that it can be aborted.
+        watch: is told the connection as soon as there is one, so that it can be aborted, and None when it is over.
         """
-        connection, response = self._sent(origin, request, watch)
-        try:
-            yield response
-            if not response.ended:
-                response.drain(0.05)
-        except BaseException:
-            connection.close()
-            raise
-        if response.reusable:
-            self._release(connection)
-        else:
-            connection.close()
+        return Exchange(self, origin, request, watch)
 
-    def _sent(
-        self, origin: Origin, request: UpstreamRequest, watch: Callable[[Connection], object]
-    ) -> tuple[Connection, Incoming]:
+    def send(self, origin: Origin, request: UpstreamRequest, watch: Watch) -> tuple[Connection, Incoming]:
+        """A connection, and what comes back on it: one from the pool if one is alive."""
         connection = self._take(origin)
         if connection is not None:
             try:
@@ -338,8 +331,7 @@ class ConnectionPool:
 
     def _send(self, connection: Connection, request: UpstreamRequest) -> Incoming:
         origin = connection.origin
-        host = origin.parts.netloc.rpartition("@")[2]
-        headers = [("host", host), *connection.proxy_headers.items(), *request.headers]
+        headers = [("host", origin.host), *connection.proxy_headers.items(), *request.headers]
         if request.body or request.method == "POST":
             headers.append(("content-length", str(len(request.body))))
         target = connection.absolute_form + origin.path(request.path)
@@ -361,7 +353,8 @@ class ConnectionPool:
                 return connection
             connection.close()
 
-    def _release(self, connection: Connection) -> None:
+    def release(self, connection: Connection) -> None:
+        """It waits for its next request."""
         connection.idle_since = time.monotonic()
         with self._lock:
             self._idle.setdefault(connection.origin, []).append(connection)
@@ -386,6 +379,26 @@ class ConnectionPool:
                     surplus.append(idle.pop(0))
         for connection in surplus:
             connection.close()
+
+
+class Exchange:
+    """One request and its response, as a context. A response that was not read to its end costs the connection."""
+
+    def __init__(self, pool: ConnectionPool, origin: Origin, request: UpstreamRequest, watch: Watch) -> None:
+        self._pool, self._origin, self._request, self._watch = pool, origin, request, watch
+
+    def __enter__(self) -> Incoming:
+        self._connection, self._response = self._pool.send(self._origin, self._request, self._watch)
+        return self._response
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._watch(None)
+        if kind is None and not self._response.ended:
+            self._response.drain(0.05)
+        if kind is None and self._response.reusable:
+            self._pool.release(self._connection)
+        else:
+            self._connection.close()
 
 
 def _connection(origin: Origin, proxies: Proxies, context: ssl.SSLContext | None) -> Connection:

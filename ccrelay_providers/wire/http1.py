@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from .errors import InvalidRequest, RelayError, RequestTooLarge, UpstreamDisconnected
@@ -17,28 +18,27 @@ HOP_BY_HOP = frozenset(
     "connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
     "transfer-encoding upgrade".split()
 )
-_FIELDS = re.compile(r"[^\r\n]*(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*)*\Z")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")
+_PLAIN_CONNECTION = ("", "keep-alive", "close")
 _REQUEST_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/1\.([01])\Z")
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: .*)?\Z")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_TEXT = bytes(byte for byte in range(256) if byte == 9 or (byte >= 32 and byte != 127))  # all but control characters
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 
 
 class Headers(list[tuple[str, str]]):
-    """Header fields in order, their names in the case they came in. `get` asks by lower-case name.
+    """Header fields in order, their names in the case they came in; complete when made. `get` asks by lower-case name.
 
-    Complete before it is asked: the first question makes the index that answers all others.
+    Of a field given twice `get` knows the first.
     """
 
-    _index: dict[str, str] | None = None  # no cached_property: until Python 3.12 all threads share its lock
-
-    def _first(self) -> dict[str, str]:
-        if self._index is None:
-            self._index = {name.lower(): value for name, value in reversed(self)}
-        return self._index
+    def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
+        super().__init__(fields)
+        self._first = {_lower(name): value for name, value in reversed(self)}
 
     def get(self, name: str, default: str | None = None) -> str | None:
-        return self._first().get(name, default)
+        return self._first.get(name, default)
 
     @property
     def repeats(self) -> bool:
@@ -46,12 +46,14 @@ class Headers(list[tuple[str, str]]):
         return len(self._first()) < len(self)
 
     def all(self, name: str) -> list[str]:
-        return [value for key, value in self if key.lower() == name] if name in self._first() else []
+        return [value for key, value in self if _lower(key) == name] if name in self._first else []
 
     def hop_by_hop(self) -> frozenset[str]:
         """Lower-case names that concern this connection only, those that `Connection` lists included."""
         listed = ",".join(self.all("connection")).lower()
-        return HOP_BY_HOP.union(name.strip() for name in listed.split(",")) if listed else HOP_BY_HOP
+        if listed in _PLAIN_CONNECTION:
+            return HOP_BY_HOP
+        return HOP_BY_HOP.union(name.strip() for name in listed.split(","))
 
 
 class RequestHead(NamedTuple):
@@ -87,14 +89,25 @@ def parse_response(head: bytes) -> ResponseHead:
 
 
 def _split(head: bytes, error: type[RelayError]) -> tuple[str, Headers]:
-    text = head.decode("latin-1")
-    if not _FIELDS.match(text):
+    """The first line and the fields. Bare CR and LF, control characters and folded lines are refused."""
+    if head.translate(None, _TEXT) != b"\r\n" * head.count(b"\r\n"):
         raise error("a header field is malformed")
-    first, *lines = text.split("\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
     if len(lines) > MAX_HEADERS:
         raise error(f"more than {MAX_HEADERS} header fields")
-    fields = (line.partition(":") for line in lines)
-    return first, Headers((name, value.strip(" \t")) for name, _, value in fields)
+    fields = []
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or _lower(name) is None:
+            raise error("a header field is malformed")
+        fields.append((name, value.strip(" \t")))
+    return first, Headers(fields)
+
+
+@lru_cache(256)
+def _lower(name: str) -> str | None:
+    """A field's name in lower case; None if it is not made of a name's characters. A few are sent again and again."""
+    return name.lower() if _NAME.match(name) else None
 
 
 def body_length(headers: Headers, version: int = 1) -> int | None:
@@ -237,11 +250,14 @@ def response_decoder(head: ResponseHead, method: str) -> ChunkedDecoder | Length
 
 
 def render_head(first: str, headers: Iterable[tuple[str, str]]) -> bytes:
-    """A request's or response's head, its blank line included. A value cannot start a new line."""
-    lines = [first, *(f"{name}: {value}" for name, value in headers)]
+    """A request's or response's head, its blank line included. A value cannot start a new line.
+
+    first: the first line, or several that are known to be well-formed.
+    """
+    lines = [f"{name}: {value}" for name, value in headers]
     if not "".join(lines).isprintable():
         lines = [_BAD_VALUE.sub(" ", line) for line in lines]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+    return "\r\n".join([first, *lines, "\r\n"]).encode("latin-1", "replace")
 
 
 def chunk(payload: bytes) -> bytes:

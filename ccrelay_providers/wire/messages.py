@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from . import tokens
@@ -69,8 +69,12 @@ class MessagesRequest:
         self._counting = counting
         self._body: Json | None = None
         self._estimate: int | None = None
+<<<<<<< HEAD
         self._model_spans: list[Span] = []
         self._message_spans: list[Span] = []  # in characters
+=======
+        self._spans: list[tuple[int, int]] | None = None
+>>>>>>> e81d954 (Less work a request: header fields in one pass, JSON in one call, contexts without generators)
         self.model, self.stream = self._glance() or self._look()
 
     def _glance(self) -> tuple[str, bool] | None:
@@ -83,7 +87,7 @@ class MessagesRequest:
         first, last = _FIRST_KEY.match(self.raw), _LAST_KEY.search(self.raw, len(self.raw) - 200)
         if first is None or last is None or self._model_again(first.end()):
             return None
-        self._model_spans.append((first.start(1) - 1, first.end(1) + 1))
+        self._spans = [(first.start(1) - 1, first.end(1) + 1)]
         return first[1].decode(), last[1] == b"true"
 
     def _model_again(self, position: int) -> bool:
@@ -111,40 +115,50 @@ class MessagesRequest:
         return self._body
 
     def _checked(self) -> Json:
-        self._model_spans.clear()
         body = self._parse()
         messages = body.get("messages")
         if not isinstance(messages, list):
             raise InvalidRequest("messages: expected a list" if "messages" in body else "messages: Field required")
         for number, message in enumerate(messages):
-            check_message(message, f"messages.{number}")
+            check_message(message, number)
         check_fields(body, self._counting)
         return body
 
     def _parse(self) -> Json:
-        """The top-level object, with the places where its model stands, in bytes."""
         try:
-            text = self.raw.decode()
+            body = _decoder.decode(self.raw.decode())
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"the body is not UTF-8: byte {error.start} cannot be read") from None
+<<<<<<< HEAD
         try:
             body, spans, self._message_spans = _members(text)
+=======
+>>>>>>> e81d954 (Less work a request: header fields in one pass, JSON in one call, contexts without generators)
         except json.JSONDecodeError as error:
             raise InvalidRequest(f"the body is not valid JSON: {error}") from None
         except (ValueError, RecursionError) as error:
             reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
             raise InvalidRequest(f"the body is not valid JSON: {reason}") from None
-        for start, end in spans:
-            offset = len(text[:start].encode())
-            self._model_spans.append((offset, offset + len(text[start:end].encode())))
+        if not isinstance(body, dict):
+            raise InvalidRequest("the body is not valid JSON: expected an object")
         return body
+
+    def _model_spans(self) -> list[tuple[int, int]]:
+        """Where the top-level model stands in `raw`, in bytes: once, unless the key is given twice."""
+        if self._spans is None:
+            first = _FIRST_KEY.match(self.raw)
+            if first is not None and self.raw.count(b'"model"') == 1 and b"\\u" not in self.raw:
+                self._spans = [(first.start(1) - 1, first.end(1) + 1)]
+            else:
+                self._spans = list(model_spans(self.raw.decode()))
+        return self._spans
 
     def with_model(self, name: str) -> bytes:
         """The client's bytes with another model name, and nothing else changed."""
         if name == self.model:
             return self.raw
         parts, position, value = [], 0, json.dumps(name).encode()
-        for start, end in self._model_spans:
+        for start, end in self._model_spans():
             parts += [self.raw[position:start], value]
             position = end
         return b"".join([*parts, self.raw[position:]])
@@ -185,6 +199,7 @@ class MessagesRequest:
         return f"{session or ''}/{agent}" if agent else session
 
 
+<<<<<<< HEAD
 def _members(text: str) -> tuple[Json, list[Span], list[Span]]:
     """Like json.loads for an object, with the spans of the values of its key `model`, and of its messages."""
     position = _skip(text, 0)
@@ -205,9 +220,20 @@ def _members(text: str) -> tuple[Json, list[Span], list[Span]]:
             body[key], messages, end = _elements(text, start)
         else:
             body[key], end = _decoder.raw_decode(text, start)
+=======
+def model_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Where the values of the key `model` stand in `text`, which is a JSON object, in bytes of UTF-8."""
+    position = _skip(text, text.index("{") + 1)
+    while text[position] != "}":
+        key, position = _decoder.raw_decode(text, position)
+        start = _skip(text, _skip(text, position) + 1)  # behind the colon
+        _, end = _decoder.raw_decode(text, start)
+>>>>>>> e81d954 (Less work a request: header fields in one pass, JSON in one call, contexts without generators)
         if key == "model":
-            spans.append((start, end))
+            offset = len(text[:start].encode())
+            yield offset, offset + len(text[start:end].encode())
         position = _skip(text, end)
+<<<<<<< HEAD
         closed = text[position : position + 1] == "}"
         if not closed:
             position = _skip(text, _expect(text, position, ","))
@@ -231,6 +257,10 @@ def _elements(text: str, position: int) -> tuple[list[Any], list[Span], int]:
         if text[position : position + 1] == "]":
             return elements, spans, position + 1
         position = _skip(text, _expect(text, position, ","))
+=======
+        if text[position] == ",":
+            position = _skip(text, position + 1)
+>>>>>>> e81d954 (Less work a request: header fields in one pass, JSON in one call, contexts without generators)
 
 
 def _skip(text: str, position: int) -> int:
@@ -239,54 +269,59 @@ def _skip(text: str, position: int) -> int:
     return match.end()
 
 
-def _expect(text: str, position: int, character: str) -> int:
-    if text[position : position + 1] != character:
-        raise json.JSONDecodeError(f"expected {character!r}", text, position)
-    return position + 1
-
-
-def check_message(message: Any, where: str) -> None:
+def check_message(message: Any, index: int) -> None:
     if not isinstance(message, dict):
-        raise InvalidRequest(f"{where}: expected an object")
+        raise InvalidRequest(f"messages.{index}: expected an object")
     if message.get("role") not in ("user", "assistant", "system"):
-        raise InvalidRequest(f"{where}.role: expected user, assistant or system")
+        raise InvalidRequest(f"messages.{index}.role: expected user, assistant or system")
     content = message.get("content")
-    if not isinstance(content, str | list):
-        raise InvalidRequest(f"{where}.content: expected text or a list of blocks")
     if isinstance(content, list):
         for number, block in enumerate(content):
             if not isinstance(block, dict) or not isinstance(block.get("type"), str):
-                raise InvalidRequest(f"{where}.content.{number}: expected an object with a type")
+                raise InvalidRequest(f"messages.{index}.content.{number}: expected an object with a type")
+    elif not isinstance(content, str):
+        raise InvalidRequest(f"messages.{index}.content: expected text or a list of blocks")
+
+
+_OR_NULL = type(None)
+_FIELDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "max_tokens": ((int, _OR_NULL), "a whole number of tokens"),
+    "system": ((str, list), "text or a list of text blocks"),
+    "tools": ((list, _OR_NULL), "a list"),
+    "stop_sequences": ((list, _OR_NULL), "a list"),
+    "thinking": ((dict, _OR_NULL), "an object"),
+    "tool_choice": ((dict, _OR_NULL), "an object"),
+    "output_config": ((dict, _OR_NULL), "an object"),
+    "metadata": ((dict, _OR_NULL), "an object"),
+}
 
 
 def check_fields(body: Json, counting: bool) -> None:
+    for name, (kinds, expected) in _FIELDS.items():
+        if name in body and not isinstance(body[name], kinds):
+            raise InvalidRequest(f"{name}: expected {expected}")
     limit = body.get("max_tokens")
     if limit is None and not counting:
         raise InvalidRequest("max_tokens: Field required")
-    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
+    if isinstance(limit, bool) or (limit is not None and limit < 0):
         raise InvalidRequest("max_tokens: expected a whole number of tokens")
-    if not isinstance(body.get("system", ""), str | list):
-        raise InvalidRequest("system: expected text or a list of text blocks")
-    for name in ("tools", "stop_sequences"):
-        if not isinstance(body.get(name) or [], list):
-            raise InvalidRequest(f"{name}: expected a list")
-    if not all(isinstance(tool, dict) for tool in body.get("tools") or []):
-        raise InvalidRequest("tools: expected a list of objects")
-    for name in ("thinking", "tool_choice", "output_config", "metadata"):
-        if not isinstance(body.get(name) or {}, dict):
-            raise InvalidRequest(f"{name}: expected an object")
-    check_names(body)
+    check_words(body)
 
 
-def check_names(body: Json) -> None:
+def check_words(body: Json) -> None:
     """What providers look up in tables has to be a word."""
-    tools = enumerate(body.get("tools") or [])
-    words = {f"tools.{number}.name": tool.get("name") for number, tool in tools}
-    words["tool_choice.name"] = (body.get("tool_choice") or {}).get("name")
-    words["output_config.effort"] = (body.get("output_config") or {}).get("effort")
-    for field, word in words.items():
-        if word is not None and not isinstance(word, str):
-            raise InvalidRequest(f"{field}: expected text")
+    for number, tool in enumerate(body.get("tools") or []):
+        if not isinstance(tool, dict):
+            raise InvalidRequest("tools: expected a list of objects")
+        check_word(tool.get("name"), f"tools.{number}.name")
+    for field, word in (("tool_choice", "name"), ("output_config", "effort")):
+        if value := body.get(field):
+            check_word(value.get(word), f"{field}.{word}")
+
+
+def check_word(word: object, field: str) -> None:
+    if word is not None and not isinstance(word, str):
+        raise InvalidRequest(f"{field}: expected text")
 
 
 _DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"%b_delta","%b":'

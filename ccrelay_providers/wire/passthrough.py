@@ -17,6 +17,8 @@ Repair = Callable[[str, Json], bool | Json]
 """(event name, its data) → whether the data was changed in place, or an event that is to go before it."""
 
 _DELTA = b"event: content_block_delta\n"
+_START = b'event: content_block_start\ndata: {"type":"content_block_start",'
+_STOP = b'event: content_block_stop\ndata: {"type":"content_block_stop",'
 
 
 class Passthrough:
@@ -84,11 +86,9 @@ class Passthrough:
         events = block.split(b"\n\n")
         changed = False
         for number, event in enumerate(events):
-            if (
-                event.startswith(_DELTA)
-                and not self._report.ended
-                and (not self._watches or self._watches not in event)
-            ):
+            if event.startswith(_DELTA) and not self._report.ended and not (self._watches and self._watches in event):
+                continue
+            if self._repair is None and not self._report.ended and self._is_bound(event):
                 continue
             try:
                 replaced = self._event(event) if event else event
@@ -97,6 +97,17 @@ class Passthrough:
             changed = changed or replaced is not event
             events[number] = replaced
         return (_joined(events) if changed else block), None
+
+    def _is_bound(self, event: bytes) -> bool:
+        """Whether a block begins or ends here, in Anthropic's own spelling: 5 us of JSON each that nobody needs."""
+        if event.startswith(_START):
+            self._open_blocks += 1
+            self._committed = True
+            return True
+        if event.startswith(_STOP):
+            self._open_blocks -= 1
+            return True
+        return False
 
     def _event(self, event: bytes) -> bytes:
         """The event as it goes on: itself, the very object, if nothing in it changes; empty if it goes nowhere."""
