@@ -19,7 +19,7 @@ from unittest import mock
 
 from ccrelay_providers.core import upstream
 from ccrelay_providers.core.proxies import Proxies
-from ccrelay_providers.core.upstream import MAX_IDLE, SURELY_ALIVE, Connection, ConnectionPool, Origin
+from ccrelay_providers.core.upstream import MAX_IDLE, SURELY_ALIVE, Connection, ConnectionPool, Origin, Watch
 from ccrelay_providers.wire.errors import UpstreamDisconnected, UpstreamFailure, UpstreamTimeout
 from ccrelay_providers.wire.provider import UpstreamRequest
 
@@ -30,7 +30,12 @@ GET = UpstreamRequest("GET", "/x", (("accept", "*/*"),))
 HANG, CLOSE = b"(hang)", b"(close)"
 
 
-def unwatched(connection: Connection) -> None:
+def watch(seen: list[Connection]) -> Watch:
+    """Keeps the connections it is told."""
+    return lambda connection: seen.append(connection) if connection else None
+
+
+def unwatched(connection: Connection | None) -> None:
     """Nobody may want to abort it."""
 
 
@@ -113,9 +118,7 @@ class PoolTest(unittest.TestCase):
         """One a server, as a relay has one a provider."""
         return self.origins.setdefault(server.url + path, Origin("zai", server.url + path, PATIENCE, patience))
 
-    def ask(
-        self, origin: Origin, request: UpstreamRequest = GET, seen: Callable[[Connection], object] = unwatched
-    ) -> bytes:
+    def ask(self, origin: Origin, request: UpstreamRequest = GET, seen: Watch = unwatched) -> bytes:
         with self.pool.exchange(origin, request, seen) as response:
             return response.read()
 
@@ -174,11 +177,11 @@ class TestReuse(PoolTest):
         server, seen = Server(self), list[Connection]()
         origin = self.origin(server)
         with (
-            self.pool.exchange(origin, GET, seen.append) as first,
-            self.pool.exchange(origin, GET, seen.append) as second,
+            self.pool.exchange(origin, GET, watch(seen)) as first,
+            self.pool.exchange(origin, GET, watch(seen)) as second,
         ):
             self.assertEqual((first.read(), second.read()), (b"ok", b"ok"))
-        self.ask(origin, seen=seen.append)
+        self.ask(origin, seen=watch(seen))
         self.assertIs(seen[2], seen[0])
         self.assertEqual(len(server.connections), 2)
 
@@ -239,7 +242,7 @@ class TestIdle(PoolTest):
         self.ask(self.origin(server))
         self.assertTrue(server.closed.acquire(timeout=PATIENCE))
         self.idle()[0].idle_since -= SURELY_ALIVE
-        self.assertEqual(self.ask(self.origin(server), seen=seen.append), b"ok")
+        self.assertEqual(self.ask(self.origin(server), seen=watch(seen)), b"ok")
         self.assertEqual([connection.reused for connection in seen], [False])
 
     def test_closed_while_the_request_was_on_its_way_is_repeated_once(self) -> None:
@@ -328,7 +331,7 @@ class TestTime(PoolTest):
         server, seen = Server(self, HANG), list[Connection]()
         threading.Thread(target=lambda: self.once(lambda: bool(server.requests), seen), daemon=True).start()
         with self.assertRaises(UpstreamDisconnected):
-            self.ask(self.origin(server), seen=seen.append)
+            self.ask(self.origin(server), seen=watch(seen))
         self.assertTrue(server.closed.acquire(timeout=PATIENCE))
 
     def once(self, condition: Callable[[], bool], seen: list[Connection]) -> None:
@@ -406,7 +409,8 @@ class TestTls(PoolTest):
         cls.server_side.load_cert_chain(cls.folder / "cert.pem", cls.folder / "key.pem")
 
     def origin(self, server: Server, path: str = "", patience: float = PATIENCE) -> Origin:
-        return Origin("zai", f"https://localhost:{server.port}{path}", PATIENCE, patience)
+        url = f"https://localhost:{server.port}{path}"
+        return self.origins.setdefault(url, Origin("zai", url, PATIENCE, patience))
 
     def trusted(self) -> None:
         """SSL_CERT_FILE is read when the first connection is made."""
@@ -455,7 +459,7 @@ class TestTls(PoolTest):
         server, seen = Server(self, HANG, tls=self.server_side), list[Connection]()
         threading.Timer(0.1, lambda: seen[0].abort()).start()
         with self.assertRaises(UpstreamDisconnected):
-            self.ask(self.origin(server), seen=seen.append)
+            self.ask(self.origin(server), seen=watch(seen))
 
     def test_an_answer_that_is_cut(self) -> None:
         self.trusted()

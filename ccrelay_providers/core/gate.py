@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from ..wire.errors import Overloaded
 from ..wire.messages import MessagesRequest
 from .exchange import ClientDeparted, Downstream
 
+_OPEN = nullcontext(0)
 _AWAITED = ("main", "compaction", "side_reply")
 
 
@@ -43,15 +44,15 @@ class Gate:
     def waiting(self) -> int:
         return len(self._line) + len(self._background)
 
-    @contextmanager
-    def passing(self, downstream: Downstream, asked: MessagesRequest | None = None) -> Iterator[int]:
+    def passing(self, downstream: Downstream, asked: MessagesRequest | None = None) -> AbstractContextManager[int]:
         """Waits for a place and holds it: first come first served, background calls last. Gives how many were ahead.
 
         Raises Overloaded if the line is full, ClientDeparted if the client goes away while waiting.
         """
-        if not self._limit:
-            yield 0
-            return
+        return self._waiting(downstream, asked) if self._limit else _OPEN
+
+    @contextmanager
+    def _waiting(self, downstream: Downstream, asked: MessagesRequest | None) -> Iterator[int]:
         ticket = threading.Event()
         ahead = self._enter(ticket, asked)
         try:

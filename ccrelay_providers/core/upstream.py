@@ -20,7 +20,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import SplitResult, urlsplit
 
 from ..wire.errors import ServerBusy, UpstreamDisconnected, UpstreamFailure, UpstreamTimeout
-from ..wire.http1 import MAX_HEAD, Headers, ResponseHead, parse_response, render_head, response_decoder
+from ..wire.http1 import MAX_HEAD, ResponseHead, parse_response, render_head, response_decoder
 from ..wire.provider import UpstreamRequest
 from .proxies import Proxies
 from .sockets import peek, readable, set_timeouts
