@@ -64,8 +64,9 @@ def fetch(provider: Provider, request: UpstreamRequest) -> Answer:
 def ask(where: Origin, request: UpstreamRequest) -> Answer:
     with ExitStack() as closing:
 
-        def watch(connection: Connection) -> None:  # one question: there is nothing to keep it for
-            closing.callback(connection.close)
+        def watch(connection: Connection | None) -> None:  # one question: there is nothing to keep it for
+            if connection is not None:
+                closing.callback(connection.close)
 
         with ConnectionPool(os.environ).exchange(where, request, watch) as response:
             return Answer(response.status, response.headers, response.read())

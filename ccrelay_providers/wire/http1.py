@@ -98,16 +98,16 @@ def _split(head: bytes, error: type[RelayError]) -> tuple[str, Headers]:
     fields = []
     for line in lines:
         name, colon, value = line.partition(":")
-        if not colon or _lower(name) is None:
+        if not colon or not _lower(name):
             raise error("a header field is malformed")
         fields.append((name, value.strip(" \t")))
     return first, Headers(fields)
 
 
 @lru_cache(256)
-def _lower(name: str) -> str | None:
-    """A field's name in lower case; None if it is not made of a name's characters. A few are sent again and again."""
-    return name.lower() if _NAME.match(name) else None
+def _lower(name: str) -> str:
+    """A field's name in lower case; empty if it is not made of a name's characters. A few are sent again and again."""
+    return name.lower() if _NAME.match(name) else ""
 
 
 def body_length(headers: Headers, version: int = 1) -> int | None:

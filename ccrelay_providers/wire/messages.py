@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from . import tokens
@@ -69,12 +69,8 @@ class MessagesRequest:
         self._counting = counting
         self._body: Json | None = None
         self._estimate: int | None = None
-<<<<<<< HEAD
-        self._model_spans: list[Span] = []
+        self._spans: list[Span] | None = None  # of the model, in bytes
         self._message_spans: list[Span] = []  # in characters
-=======
-        self._spans: list[tuple[int, int]] | None = None
->>>>>>> e81d954 (Less work a request: header fields in one pass, JSON in one call, contexts without generators)
         self.model, self.stream = self._glance() or self._look()
 
     def _glance(self) -> tuple[str, bool] | None:
@@ -125,15 +121,16 @@ class MessagesRequest:
         return body
 
     def _parse(self) -> Json:
+        """The top-level object. A large one may have to be written anew, so the places of its messages are kept."""
         try:
-            body = _decoder.decode(self.raw.decode())
+            text = self.raw.decode()
+            if len(self.raw) < GLANCE_FROM:
+                body = _decoder.decode(text)
+            else:
+                body, spans, self._message_spans = _members(text)
+                self._spans = _in_bytes(text, spans)
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"the body is not UTF-8: byte {error.start} cannot be read") from None
-<<<<<<< HEAD
-        try:
-            body, spans, self._message_spans = _members(text)
-=======
->>>>>>> e81d954 (Less work a request: header fields in one pass, JSON in one call, contexts without generators)
         except json.JSONDecodeError as error:
             raise InvalidRequest(f"the body is not valid JSON: {error}") from None
         except (ValueError, RecursionError) as error:
@@ -143,14 +140,15 @@ class MessagesRequest:
             raise InvalidRequest("the body is not valid JSON: expected an object")
         return body
 
-    def _model_spans(self) -> list[tuple[int, int]]:
-        """Where the top-level model stands in `raw`, in bytes: once, unless the key is given twice."""
+    def _model_spans(self) -> list[Span]:
+        """Where the top-level model stands in `raw`: once, unless the key is given twice."""
         if self._spans is None:
             first = _FIRST_KEY.match(self.raw)
             if first is not None and self.raw.count(b'"model"') == 1 and b"\\u" not in self.raw:
                 self._spans = [(first.start(1) - 1, first.end(1) + 1)]
             else:
-                self._spans = list(model_spans(self.raw.decode()))
+                text = self.raw.decode()
+                self._spans = _in_bytes(text, _members(text)[1])
         return self._spans
 
     def with_model(self, name: str) -> bytes:
@@ -166,8 +164,9 @@ class MessagesRequest:
     def written(self, body: Json) -> bytes:
         """`body` as JSON. Those of its messages that are the very objects of `self.body` stand in the client's bytes:
         to write a long conversation anew takes as long as to parse it."""
-        spans = {id(own): span for own, span in zip(self.body["messages"], self._message_spans, strict=False)}
         text = self.raw.decode()
+        places = self._message_spans or _members(text)[2]
+        spans = {id(own): span for own, span in zip(self.body["messages"], places, strict=False)}
 
         def value(key: str) -> str:
             if key != "messages":
@@ -199,7 +198,11 @@ class MessagesRequest:
         return f"{session or ''}/{agent}" if agent else session
 
 
-<<<<<<< HEAD
+def _in_bytes(text: str, spans: list[Span]) -> list[Span]:
+    offsets = [(len(text[:start].encode()), len(text[start:end].encode())) for start, end in spans]
+    return [(offset, offset + length) for offset, length in offsets]
+
+
 def _members(text: str) -> tuple[Json, list[Span], list[Span]]:
     """Like json.loads for an object, with the spans of the values of its key `model`, and of its messages."""
     position = _skip(text, 0)
@@ -220,20 +223,9 @@ def _members(text: str) -> tuple[Json, list[Span], list[Span]]:
             body[key], messages, end = _elements(text, start)
         else:
             body[key], end = _decoder.raw_decode(text, start)
-=======
-def model_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Where the values of the key `model` stand in `text`, which is a JSON object, in bytes of UTF-8."""
-    position = _skip(text, text.index("{") + 1)
-    while text[position] != "}":
-        key, position = _decoder.raw_decode(text, position)
-        start = _skip(text, _skip(text, position) + 1)  # behind the colon
-        _, end = _decoder.raw_decode(text, start)
->>>>>>> e81d954 (Less work a request: header fields in one pass, JSON in one call, contexts without generators)
         if key == "model":
-            offset = len(text[:start].encode())
-            yield offset, offset + len(text[start:end].encode())
+            spans.append((start, end))
         position = _skip(text, end)
-<<<<<<< HEAD
         closed = text[position : position + 1] == "}"
         if not closed:
             position = _skip(text, _expect(text, position, ","))
@@ -257,16 +249,18 @@ def _elements(text: str, position: int) -> tuple[list[Any], list[Span], int]:
         if text[position : position + 1] == "]":
             return elements, spans, position + 1
         position = _skip(text, _expect(text, position, ","))
-=======
-        if text[position] == ",":
-            position = _skip(text, position + 1)
->>>>>>> e81d954 (Less work a request: header fields in one pass, JSON in one call, contexts without generators)
 
 
 def _skip(text: str, position: int) -> int:
     match = _SPACE.match(text, position)
     assert match is not None  # it matches the empty string
     return match.end()
+
+
+def _expect(text: str, position: int, character: str) -> int:
+    if text[position : position + 1] != character:
+        raise json.JSONDecodeError(f"expected {character!r}", text, position)
+    return position + 1
 
 
 def check_message(message: Any, index: int) -> None:
