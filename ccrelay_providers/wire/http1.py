@@ -43,7 +43,7 @@ class Headers(list[tuple[str, str]]):
     @property
     def repeats(self) -> bool:
         """Whether any name stands there twice."""
-        return len(self._first()) < len(self)
+        return len(self._first) < len(self)
 
     def all(self, name: str) -> list[str]:
         return [value for key, value in self if _lower(key) == name] if name in self._first else []
