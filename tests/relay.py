@@ -5,19 +5,23 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[1]
+CERTIFICATE, KEY = ROOT / "tests/tls/cert.pem", ROOT / "tests/tls/key.pem"  # for localhost and 127.0.0.1
 PATIENCE = 20.0  # seconds for what should take milliseconds; a loaded machine is no failure
 
 CLIENT = {
@@ -66,9 +70,8 @@ class Relay:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.out.append(line.rstrip("\n"))
-            if line.startswith("listening on http://"):
-                self.host, _, port = line.strip().removeprefix("listening on http://").rpartition(":")
-                self.port = int(port)
+            if found := re.match(r"listening on (https?)://(.+):(\d+)$", line.strip()):
+                self.tls, self.host, self.port = found[1] == "https", found[2], int(found[3])
                 break
         else:
             raise AssertionError(f"the relay did not start: {self.process.communicate()[1]}")
@@ -108,9 +111,16 @@ class Relay:
         return self.process.wait(PATIENCE)
 
     def connect(self) -> socket.socket:
+        """A connection; over TLS if that is what the relay speaks, its certificate checked against tests/tls."""
+        plain = self.connect_plain()
+        return client_context().wrap_socket(plain, server_hostname=self.host) if self.tls else plain
+
+    def connect_plain(self) -> socket.socket:
         return socket.create_connection((self.host, self.port), PATIENCE)
 
     def http(self) -> http.client.HTTPConnection:
+        if self.tls:
+            return http.client.HTTPSConnection(self.host, self.port, timeout=PATIENCE, context=client_context())
         return http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
 
     def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
@@ -128,6 +138,11 @@ class Relay:
 
     def stream(self, body: Json, headers: dict[str, str] | None = None) -> Stream:
         return Stream(self, {**body, "stream": True}, headers)
+
+
+@cache
+def client_context() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(CERTIFICATE))
 
 
 def command(constants: dict[str, float]) -> list[str]:

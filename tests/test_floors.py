@@ -33,6 +33,7 @@ FLOORS = [  # low to high; a module imports only from lower floors
     "core/relay",
     "core/endpoints",
     "core/server",
+    "core/tls",
     "commands/terminal",
     "commands/screen commands/running",
     "commands/lineup",
@@ -41,7 +42,7 @@ FLOORS = [  # low to high; a module imports only from lower floors
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
 PROVIDERS = ("anthropic", "zai", "ollama", "echo")
-SOCKETS = {"core/sockets", "core/upstream", "core/server", "core/exchange", "core/heartbeat"}
+SOCKETS = {"core/sockets", "core/upstream", "core/server", "core/exchange", "core/heartbeat", "core/tls"}
 WORLD = {"socket", "ssl", "select", "selectors", "time", "threading", "os", "http", "subprocess", "random", "pathlib"}
 
 MAX_LINES, MAX_NESTING = 40, 4

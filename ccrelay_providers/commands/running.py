@@ -40,7 +40,7 @@ class RunningRelay:
 
 def find(server: Server) -> RunningRelay:
     """The relay at the configured address. Raises RelayError if nobody answers there, or somebody else."""
-    relay = RunningRelay(url(server.host, server.port), server.token)
+    relay = RunningRelay(url(server.host, server.port, bool(server.tls_cert)), server.token)
     if server.port == 0:
         raise RelayError("server.port is 0, so nobody knows where a relay would listen")
     hello = relay.get("/api/hello")
@@ -50,10 +50,10 @@ def find(server: Server) -> RunningRelay:
     return relay
 
 
-def url(host: str, port: int) -> str:
+def url(host: str, port: int, tls: bool = False) -> str:
     """Where a client on this machine reaches a server that is bound to `host`."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def fetch(provider: Provider, request: UpstreamRequest) -> Answer:

@@ -22,7 +22,7 @@ def announce(config: Config, catalog: Catalog, port: int, terminal: Terminal) ->
     terminal.table([_row(provider, catalog, config.server, terminal) for provider in config.providers])
     for warning in config.warnings:
         terminal.table([(paint("yellow", "warning:"), warning)])
-    say(f"listening on {paint('cyan', f'http://{in_url(config.server.host)}:{port}')}")
+    say(f"listening on {paint('cyan', f'{scheme(config.server)}://{in_url(config.server.host)}:{port}')}")
     for words, line in next_steps(config.server, port):
         say(f"  {paint('dim', f'{words:<26}')} {line}")
     say()
@@ -56,12 +56,16 @@ def state(provider: Provider, catalog: Catalog, token: bool = False) -> tuple[bo
 
 def next_steps(server: Server, port: int) -> list[tuple[str, str]]:
     """What to type now, with what it is for."""
-    url = f"http://{in_url(_ANYWHERE.get(server.host, server.host))}:{port}"
+    url = f"{scheme(server)}://{in_url(_ANYWHERE.get(server.host, server.host))}:{port}"
     export = f'$env:ANTHROPIC_BASE_URL="{url}"' if os.name == "nt" else f"export ANTHROPIC_BASE_URL={url}"
     steps = [("point Claude Code here:", export)]
     if server.token:
         steps.append(("and show it server.token:", "ANTHROPIC_AUTH_TOKEN=…"))
     return steps
+
+
+def scheme(server: Server) -> str:
+    return "https" if server.tls_cert else "http"
 
 
 def program() -> str:

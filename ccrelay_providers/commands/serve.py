@@ -11,6 +11,7 @@ import time
 from types import FrameType
 
 from ..core.catalog import Catalog
+from ..core.config import ConfigError
 from ..core.endpoints import Endpoints
 from ..core.guard import Guard
 from ..core.health import Health
@@ -20,7 +21,8 @@ from ..core.pins import Pins
 from ..core.relay import Relay
 from ..core.router import Router
 from ..core.server import RelayServer
-from ..core.settings import Config, Server
+from ..core.settings import Config
+from ..core.tls import TlsServer, context
 from ..core.upstream import ConnectionPool
 from ..core.windows import Windows
 from .screen import announce
@@ -34,7 +36,11 @@ def run(options: argparse.Namespace, config: Config) -> int:
     """Listens until a signal. 1 if it cannot."""
     coloured = config.server.log == "text" and colours(sys.stderr, os.environ)
     log = Log(config.server.log, verbose=options.verbose, colour=coloured)
-    server, catalog = build(config, log)
+    try:
+        server, catalog = build(config, log)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
     if server is None:
         return 1
     raise_file_limit(2 * config.server.max_connections + 64)
@@ -72,7 +78,7 @@ def raise_file_limit(wanted: int) -> None:
 
 
 def build(config: Config, log: Log) -> tuple[RelayServer | None, Catalog]:
-    """All parts, wired, and the listening server; None if the address cannot be had."""
+    """All parts, wired, and the listening server; None if the address cannot be had. Raises ConfigError."""
     pool, heartbeat = ConnectionPool(os.environ), Heartbeat()
     heartbeat.add(pool)
     pool.on_idle = heartbeat.expect
@@ -81,11 +87,14 @@ def build(config: Config, log: Log) -> tuple[RelayServer | None, Catalog]:
     router = Router(config.routing, catalog, health.available)
     relay = Relay(config, router, health, pool, heartbeat, Windows(catalog.ask, log.say), Pins(config, catalog))
     endpoints = Endpoints(relay, catalog, Guard(config.server), health, log)
-    return listen(config.server, endpoints, heartbeat), catalog
+    return listen(config, endpoints, heartbeat), catalog
 
 
-def listen(server: Server, endpoints: Endpoints, heartbeat: Heartbeat) -> RelayServer | None:
+def listen(config: Config, endpoints: Endpoints, heartbeat: Heartbeat) -> RelayServer | None:
+    server = config.server
     try:
+        if server.tls_cert:
+            return TlsServer(server, endpoints, heartbeat, context(config))
         return RelayServer(server, endpoints, heartbeat)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()

@@ -83,6 +83,7 @@ def load(path: Path, environ: Mapping[str, str], **server: object) -> Config:
     off = {name: _off(table, _dot("providers", name), unset) for name, table in tables["providers"].items()}
     for where, variable in unset.items():
         errors.setdefault(where, f"{variable} is not set; ${{{variable}:-…}} would give a default")
+    _find_certificate(path, tables["server"], errors)
     settings = _read(Server, tables["server"], "server", errors)
     _check_exposure(tables["server"], errors)
     routing = _read(Routing, tables["routing"], "routing", errors)
@@ -123,6 +124,15 @@ def _check_exposure(server: dict[str, Any], errors: Errors) -> None:
     if isinstance(host, str) and not is_loopback(host) and not guarded:
         shown = _got("host", host).strip('"')
         errors.setdefault("server.host", f"{shown} is reachable from the network, so server.token must be set")
+
+
+def _find_certificate(path: Path, server: dict[str, Any], errors: Errors) -> None:
+    """Both files or none; relative to the configuration."""
+    for key, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+        if key in server and other not in server:
+            errors.setdefault(f"server.{other}", f"missing; server.{key} needs it")
+        if isinstance(given := server.get(key), str) and given:
+            server[key] = str(path.absolute().parent / given)
 
 
 def is_loopback(host: str) -> bool:

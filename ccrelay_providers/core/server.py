@@ -37,7 +37,6 @@ WRITE_TIMEOUT = 60.0  # seconds without room in the client's receive buffer
 BODY_PROGRESS = 30.0  # seconds within which some of a body must arrive
 READ_SIZE = 65536
 FIRST_BUFFER = 4 << 20  # of a body; more is taken as it arrives, so that nobody reserves memory by a number alone
-_WAIT_FOR_ALL = getattr(socket, "MSG_WAITALL", 0)  # one system call a body, not one a segment
 _PROCESS = secrets.token_hex(8)
 _requests = itertools.count(secrets.randbits(24))
 
@@ -60,7 +59,10 @@ class RelayServer(ThreadingHTTPServer):
         self._woken, self._waker = socket.socketpair()
         if ":" in config.host:
             self.address_family = socket.AF_INET6
-        super().__init__((config.host, config.port), Connection)
+        super().__init__((config.host, config.port), self.connections())
+
+    def connections(self) -> type[Connection]:
+        return Connection
 
     def server_bind(self) -> None:
         """HTTPServer's would look the host name up in DNS."""
@@ -88,14 +90,15 @@ class RelayServer(ThreadingHTTPServer):
             if room:
                 self._open.add(request)
         if not room:
-            with suppress(OSError, ClientDeparted):
-                busy = ServerBusy(
-                    f"the relay has {self.config.max_connections} connections open; raise server.max_connections"
-                )
-                Downstream(request, keep_alive=False).respond(refusal(busy))
-                request.setblocking(False)
-                request.recv(READ_SIZE)  # what is left unread would reset the answer away
+            self.turn_away(request)
         return room
+
+    def turn_away(self, request: socket.socket) -> None:
+        sentence = f"the relay has {self.config.max_connections} connections open; raise server.max_connections"
+        with suppress(OSError, ClientDeparted):
+            Downstream(request, keep_alive=False).respond(refusal(ServerBusy(sentence)))
+            request.setblocking(False)
+            request.recv(READ_SIZE)  # what is left unread would reset the answer away
 
     def shutdown_request(self, request: Any) -> None:
         with self._lock:
@@ -145,6 +148,7 @@ class Connection(BaseRequestHandler):
 
     server: RelayServer
     request: socket.socket
+    wait_for_all: int = getattr(socket, "MSG_WAITALL", 0)  # one system call a body, not one a segment
 
     def setup(self) -> None:
         self._buffer = b""
@@ -268,8 +272,8 @@ class Connection(BaseRequestHandler):
                 whole += bytes(min(length - have, have))
             try:
                 with memoryview(whole) as view, view[have:] as rest:
-                    count = self.request.recv_into(rest, 0, _WAIT_FOR_ALL)
-            except BlockingIOError:
+                    count = self.request.recv_into(rest, 0, self.wait_for_all)
+            except (BlockingIOError, TimeoutError):
                 raise RequestTimeout(f"the request's body stopped arriving after {have} of {length} bytes") from None
             if not count:
                 raise ClientDeparted

@@ -27,6 +27,8 @@ class Server:
     ping_interval: float = 10
     head_timeout: float = 10
     max_connections: int = 1024
+    tls_cert: str | None = None  # absolute, as is the next
+    tls_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

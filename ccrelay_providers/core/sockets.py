@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import ssl
 import struct
 
 _NO_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
@@ -52,5 +53,17 @@ def hung_up(connection: socket.socket) -> bool:
 
 
 def send_now(connection: socket.socket, data: bytes) -> int:
-    """How many bytes the socket's buffer took at once. Raises OSError if none."""
-    return connection.send(data, _NO_WAIT)
+    """How many bytes the socket's buffer took at once. Raises OSError if none.
+
+    TLS may say 0: then a part of a record may have left, and the same bytes have to come next.
+    """
+    if not isinstance(connection, ssl.SSLSocket):
+        return connection.send(data, _NO_WAIT)
+    timeout = connection.gettimeout()
+    connection.settimeout(0.0)
+    try:
+        return connection.send(data)
+    except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+        return 0
+    finally:
+        connection.settimeout(timeout)
