@@ -8,7 +8,7 @@ from typing import Any
 from .wire import history, sse
 from .wire.errors import RelayError, UpstreamDisconnected
 from .wire.http1 import Headers
-from .wire.messages import Json, MessagesRequest, MessageWriter, dumps, fold, loads
+from .wire.messages import Json, MessagesRequest, MessageWriter, dumps, dumps_ascii, fold, loads
 from .wire.ollama_chat import TYPE, chat, headers
 from .wire.ollama_chat import window as window  # part of the contract
 from .wire.ollama_errors import error as error  # part of the contract
@@ -31,7 +31,7 @@ def prepare(request: MessagesRequest, target: Target, report: Report) -> Upstrea
     """Always a stream: for `stream: false` it is folded, since Ollama is silent until such an answer is whole."""
     betas = ",".join(request.headers.all("anthropic-beta")).split(",")
     report.dropped.update("beta" for beta in betas if beta.strip())
-    return UpstreamRequest("POST", "/api/chat", headers(target), dumps(chat(request.body, target, report)))
+    return UpstreamRequest("POST", "/api/chat", headers(target), dumps_ascii(chat(request.body, target, report)))
 
 
 def count_tokens(request: MessagesRequest, target: Target) -> UpstreamRequest | None:

@@ -171,7 +171,7 @@ class PlainTests(unittest.TestCase):
             self.assertIs(given, sent)
 
     def test_what_does_not_surely_fit_is_left_to_the_upstream(self) -> None:
-        body, report = {"messages": [user(text("word " * 7200))]}, Report()  # about 10,000 tokens
+        body, report = {"messages": [user(text("word " * 8000))]}, Report()  # about 10,000 tokens
         target = Target("zai", "zai", "http://x", Model("m"))
         measure(body, 9000, target, report)
         self.assertAlmostEqual(10000, report.estimate or 0, delta=100)

@@ -33,6 +33,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # json.dumps makes one a call, 2 µs each
+_encode_ascii = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def dumps(value: Any) -> bytes:
@@ -40,7 +41,12 @@ def dumps(value: Any) -> bytes:
     try:
         return _encode(value).encode()
     except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
+        return dumps_ascii(value)
+
+
+def dumps_ascii(value: Any) -> bytes:
+    """Compact JSON with everything beyond ASCII escaped: in half the time, which counts for a long conversation."""
+    return _encode_ascii(value).encode()
 
 
 def _no_constant(name: str) -> Any:

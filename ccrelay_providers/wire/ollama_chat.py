@@ -20,6 +20,8 @@ from .provider import Report, Target, Version
 TYPE = "ollama"
 IMAGES = frozenset({"image/png", "image/jpeg", "image/webp"})
 """What every version's decoder reads. A GIF is refused (ollama-js#174)."""
+IMAGE_TOKENS = 768
+"""What Ollama itself reckons with (server/prompt.go)."""
 
 _LEVELS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "max"}
 _CLOUD = re.compile(r"[:-]cloud\Z")
@@ -60,12 +62,14 @@ def chat(body: Json, target: Target, report: Report) -> Json:
         raise InvalidRequest("messages: at least one message is required")  # Ollama would only load the model
     plain = for_other(body, TYPE, IMAGES if target.model.vision is not False else frozenset(), report.dropped)
     tools, instruction = _tools(plain, target, report.dropped)
+    tools = [_tool(tool) for tool in tools]
     plain = {**plain, "tools": tools, "system": [*plain["system"], *instruction]}
-    measure(plain, window(target), target, report, CERTAIN if since(target, _OBEYS_SINCE) else 1)
+    certain = CERTAIN if since(target, _OBEYS_SINCE) else 1
+    measure(plain, window(target), target, report, certain, IMAGE_TOKENS)
     _count_dropped(body, report.dropped)
     request: Json = {"model": target.model.id, "messages": messages(plain, target.model.tools is not False)}
     if tools:
-        request["tools"] = [_tool(tool) for tool in tools]
+        request["tools"] = tools
     request |= {"stream": True, "shift": False, "truncate": False, "options": _options(body, target, report.dropped)}
     optional = {"think": _think(body, target, report.dropped), "format": _format(body), "keep_alive": target.keep_alive}
     return request | {key: value for key, value in optional.items() if value is not None}

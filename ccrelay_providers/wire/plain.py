@@ -42,12 +42,19 @@ def for_other(body: Json, provider_type: str, images: frozenset[str], dropped: C
     }
 
 
-def measure(plain: Json, limit: int | None, target: Target, report: Report, certain: float = CERTAIN) -> None:
+def measure(
+    plain: Json,
+    limit: int | None,
+    target: Target,
+    report: Report,
+    certain: float = CERTAIN,
+    image: int = tokens.IMAGE,
+) -> None:
     """Estimates what is sent, not what came: another provider's thinking and hidden tools do not count.
 
     Raises ContextOverflow if it does not fit by `certain` of the estimate.
     """
-    report.estimate = max(1, round(tokens.estimate(plain) * target.calibration))
+    report.estimate = max(1, round(tokens.estimate(plain, image) * target.calibration))
     if limit and report.estimate * certain > limit:
         raise ContextOverflow(report.estimate, limit)
 
