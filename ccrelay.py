@@ -49,6 +49,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         return commands.add_parser(name, parents=[common], help=says, description=says)
 
     command("serve", "listen and answer; what happens without a command")
+    check = command("check", "what is configured, what answers, how Claude Code is set")
+    check.add_argument(
+        "--send",
+        nargs="*",
+        metavar="MODEL",
+        help="send one real message, which may cost something, to these models (patterns are fine); "
+        "without any: to the first of each provider",
+    )
     models = command("models", "what can be asked for, and what is known of it")
     models.add_argument("filter", nargs="?", metavar="FILTER", help="a part of a model's id or name")
     models.add_argument("--json", action="store_true", help="for other programs")

@@ -170,5 +170,12 @@ def models(ask: Ask, target: Target, before: Listing) -> Listing:
     return Listing()
 
 
+def probe(target: Target) -> UpstreamRequest | None:
+    """Without a key the answer is a 401, which tells that somebody is there."""
+    key = (("x-api-key", target.api_key),) if target.api_key else ()
+    headers = (("anthropic-version", "2023-06-01"), ("accept-encoding", "identity"), *key)
+    return UpstreamRequest("GET", "/v1/models?limit=1", headers)
+
+
 def loaded_window(ask: Ask, target: Target) -> int | None:
     return None

@@ -163,5 +163,9 @@ def models(ask: Ask, target: Target, before: Listing) -> Listing:
     return Listing()
 
 
+def probe(target: Target) -> UpstreamRequest | None:
+    return None
+
+
 def loaded_window(ask: Ask, target: Target) -> int | None:
     return None

@@ -232,5 +232,10 @@ def _count(event: Json, key: str) -> int | None:
 # ---- what is installed ----
 
 
+def probe(target: Target) -> UpstreamRequest | None:
+    """None: what it has is asked for anyway."""
+    return None
+
+
 def models(ask: Ask, target: Target, before: Listing) -> Listing:
     return listing(ask, target, before)

@@ -19,7 +19,8 @@ from .wire.provider import WHOLE_ANSWER, Ask, Listing, Report, Target, UpstreamR
 from .wire.zai_errors import as_object, error, json_object
 
 __all__ = [
-    "ABILITIES", "LABEL", "count_tokens", "error", "loaded_window", "message", "models", "prepare", "stream", "window",
+    "ABILITIES", "LABEL", "count_tokens", "error", "loaded_window", "message", "models", "prepare", "probe", "stream",
+    "window",
 ]  # fmt: skip
 
 LABEL = "Z.AI"
@@ -61,6 +62,11 @@ def window(target: Target) -> int | None:
 def models(ask: Ask, target: Target, before: Listing) -> Listing:
     """Configured, not asked for: its list tells no lengths."""
     return Listing()
+
+
+def probe(target: Target) -> UpstreamRequest | None:
+    headers = (("authorization", f"Bearer {target.api_key or ''}"), ("accept-encoding", "identity"))
+    return UpstreamRequest("GET", "/v1/models", headers)
 
 
 def loaded_window(ask: Ask, target: Target) -> int | None:

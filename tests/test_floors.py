@@ -38,6 +38,8 @@ FLOORS = [  # low to high; a module imports only from lower floors
     "commands/screen commands/running",
     "commands/lineup",
     "commands/serve commands/models",
+    "commands/client commands/probe commands/trial",
+    "commands/check",
     "ccrelay",
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}

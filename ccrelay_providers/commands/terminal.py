@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+import threading
+import time
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TextIO
 
 NO_END = 10_000  # columns of a pipe or a file: who reads those wants whole lines
@@ -29,6 +32,30 @@ class Terminal:
         """An encoding that lacks a sign must not end a command."""
         encoding = getattr(self.out, "encoding", None) or "utf-8"
         print(text.encode(encoding, "replace").decode(encoding), file=self.out, flush=True)
+
+    @contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """A line that says what takes so long, and for how long already. Gone at the end; only where somebody looks."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._tick, args=(what, over), daemon=True)
+        if self.live:
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if self.live:
+                thread.join()
+
+    def _tick(self, what: str, over: threading.Event) -> None:
+        began, shown = time.monotonic(), ""
+        while not over.wait(0.2 if not shown else 1.0):
+            shown = f"  {what} … {time.monotonic() - began:.0f} s"[: self.width - 1]
+            self._over(shown)
+        self._over(" " * len(shown), end="\r")
+
+    def _over(self, text: str, end: str = "") -> None:
+        print(f"\r{text}", end=end, file=self.out, flush=True)
 
     def table(self, rows: Sequence[Sequence[str]], indent: int = 2) -> None:
         for line in columns(rows, self.width - indent):

@@ -273,18 +273,18 @@ class Catalog:
         """The route's targets that exist now. Raises NotFound if none does."""
         candidates = []
         for target in route.targets:
-            found = (
-                [exact]
-                if (exact := self._exact(target.model))
-                else self._bare(target.model) or self._claude(target.model)
-            )
-            candidates += [replace(candidate, weight=target.weight) for candidate in found]
+            candidates += [replace(candidate, weight=target.weight) for candidate in self.offered(target.model)]
         if not candidates:
             targets = ", ".join(target.model for target in route.targets)
             raise NotFound(
                 f"model: the route {route.pattern!r} leads to {targets}, which no provider that is on offers"
             )
         return candidates
+
+    def offered(self, name: str) -> list[Candidate]:
+        """Who has a model, or may have it, by its own name: no route is looked at."""
+        exact = self._exact(name)
+        return [exact] if exact else self._bare(name) or self._claude(name)
 
     def _bare(self, name: str) -> list[Candidate]:
         found = [(provider, self._model(provider, name)) for provider in self.providers]

@@ -206,5 +206,8 @@ class Provider(Protocol):
     def models(self, ask: Ask, target: Target, before: Listing) -> Listing:
         """What is there now; before: what was there at the last look. Raises RelayError."""
 
+    def probe(self, target: Target) -> UpstreamRequest | None:
+        """A question that costs nothing, with the key: does the upstream answer, does it take the key? None: none."""
+
     def loaded_window(self, ask: Ask, target: Target) -> int | None:
         """The tokens that fit into the model as it is loaded now, if the upstream tells. Raises RelayError."""

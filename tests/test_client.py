@@ -1,0 +1,70 @@
+"""Whom Claude Code would call, and what it would show."""
+
+from __future__ import annotations
+
+import unittest
+
+from ccrelay_providers.commands.client import Client, Setting, calls, credentials, warnings
+from ccrelay_providers.core.settings import Server
+
+
+def client(**settings: str) -> Client:
+    return Client("claude", "2.1.330", {name: Setting(value, "here") for name, value in settings.items()}, False, ())
+
+
+class TestAddress(unittest.TestCase):
+    def test_whether_it_is_this_relay(self) -> None:
+        here = Server(port=8787)
+        for url, expected in (
+            ("http://127.0.0.1:8787", True),
+            ("http://localhost:8787/", True),
+            ("http://[::1]:8787", True),
+            ("http://127.0.0.1:8788", False),
+            ("http://relay.lan:8787", False),
+            ("https://api.anthropic.com", False),
+            ("http://127.0.0.1:many", False),
+            ("", False),
+        ):
+            self.assertEqual(calls(client(ANTHROPIC_BASE_URL=url), here), expected, url)
+
+    def test_a_relay_that_others_reach(self) -> None:
+        self.assertTrue(calls(client(ANTHROPIC_BASE_URL="http://relay.lan:80"), Server("relay.lan", 80)))
+        self.assertTrue(calls(client(ANTHROPIC_BASE_URL="http://127.0.0.1"), Server("0.0.0.0", 80)))
+
+    def test_another_cloud_is_called_whatever_the_address(self) -> None:
+        sentence = "CLAUDE_CODE_USE_BEDROCK is set (here): "
+        for value, said in (("1", True), ("0", False), ("false", False)):
+            found = warnings(client(CLAUDE_CODE_USE_BEDROCK=value), Server(), None)
+            self.assertEqual(any(each.startswith(sentence) for each in found), said, value)
+
+
+class TestCredential(unittest.TestCase):
+    def said(self, server: Server, passes_through: str | None, **settings: str) -> str:
+        wired = {"ANTHROPIC_BASE_URL": f"http://127.0.0.1:{server.port}"}
+        return "\n".join(warnings(client(**wired, **settings), server, passes_through))
+
+    def test_all_is_well(self) -> None:
+        self.assertEqual(self.said(Server(), "anthropic"), "")
+        self.assertEqual(self.said(Server(), "anthropic", ANTHROPIC_AUTH_TOKEN="sk-ant-oat01"), "")
+        self.assertEqual(self.said(Server(), None, ANTHROPIC_AUTH_TOKEN="x"), "")
+        self.assertEqual(self.said(Server(), None, ANTHROPIC_API_KEY="x"), "")
+        self.assertEqual(self.said(Server(token="t"), None, ANTHROPIC_AUTH_TOKEN="t"), "")
+        custom = "x-ccrelay-token: t"
+        self.assertEqual(self.said(Server(token="t"), "anthropic", ANTHROPIC_CUSTOM_HEADERS=custom), "")
+
+    def test_an_api_key_is_billed(self) -> None:
+        self.assertIn("what claude answers is billed to that key", self.said(Server(), "claude", ANTHROPIC_API_KEY="k"))
+
+    def test_a_token_that_anthropic_will_refuse(self) -> None:
+        self.assertIn("claude will refuse it", self.said(Server(), "claude", ANTHROPIC_AUTH_TOKEN="x"))
+
+
+class TestHeaders(unittest.TestCase):
+    def test_as_claude_code_sends_them(self) -> None:
+        both = {"ANTHROPIC_AUTH_TOKEN": "t", "ANTHROPIC_API_KEY": "k"}
+        self.assertEqual(credentials(both), {"authorization": "Bearer t", "x-api-key": "k"})
+        self.assertEqual(credentials({"ANTHROPIC_API_KEY": ""}), {})
+
+
+if __name__ == "__main__":
+    unittest.main()
