@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 
 from .wire import history
 from .wire.errors import (
@@ -60,22 +61,23 @@ def _body(request: MessagesRequest, target: Target, report: Report) -> bytes:
 
 def _headers(request: MessagesRequest, target: Target) -> tuple[tuple[str, str], ...]:
     """The client's headers less what must not travel; its credential only if no key is configured."""
-    left_out = request.headers.hop_by_hop() | _NOT_FORWARDED
-    if target.api_key:
-        left_out |= _CREDENTIALS
-    headers = [
-        (name, value)
-        for name, value in request.headers
-        if (lower := name.lower()) not in left_out and not lower.startswith(_NOT_FORWARDED_PREFIXES)
-    ]
+    left_out = request.headers.hop_by_hop() | (_CREDENTIALS if target.api_key else frozenset())
+    headers = [field for field in request.headers if (name := _travels(field[0])) and name not in left_out]
     if target.api_key:
         headers.append(("x-api-key", target.api_key))
-    elif not any(name.lower() in _CREDENTIALS for name, _ in headers):
+    elif not any(request.headers.get(name) for name in _CREDENTIALS):
         raise AuthenticationFailed(
             f"{target.provider}: the request carries no credential; set providers.{target.provider}.api_key in "
             "relay.toml, or log in with Claude Code and send server.token, if there is one, as x-ccrelay-token"
         )
     return (*headers, ("accept-encoding", "identity"))
+
+
+@lru_cache(256)
+def _travels(name: str) -> str | None:
+    """A field's name in lower case, if it may go on."""
+    lower = name.lower()
+    return None if lower in _NOT_FORWARDED or lower.startswith(_NOT_FORWARDED_PREFIXES) else lower
 
 
 def stream(response: UpstreamResponse, request: MessagesRequest, target: Target, report: Report) -> Iterator[bytes]:

@@ -25,8 +25,7 @@ class Calibration:
         self._learned: dict[str, _Learned] = {}
 
     def factor(self, model: str) -> float:
-        with self._lock:
-            learned = self._learned.get(model)
+        learned = self._learned.get(model)
         return learned.factor if learned else 1.0
 
     def learn(self, model: str, estimated: int, counted: int) -> None:

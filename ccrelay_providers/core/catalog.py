@@ -26,46 +26,47 @@ FRESH, FRESH_AFAR = 20.0, 300.0  # seconds that a list holds; of an upstream ove
 RETRY = 1.0  # seconds before an upstream that was down is asked again
 POLL = 5.0  # seconds between looks at what is not fresh: a model that was pulled appears within FRESH + POLL
 AT_ONCE = 8  # questions to one upstream
+MAX_RESOLVED = 256  # names whose meaning is remembered until something new is learned
 Fetch = Callable[[Provider, UpstreamRequest], UpstreamResponse]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model that may answer, and its provider."""
+    """A model that may answer, and its provider. Made once, asked often."""
 
     provider: Provider
     model: Model
     weight: int = 1
     version: Version = ()
+    id: str = field(init=False, repr=False, compare=False)
+    """The public id."""
+    module: ProviderModule = field(init=False, repr=False, compare=False)
+    _target: Target = field(init=False, repr=False, compare=False)
 
-    @property
-    def id(self) -> str:
-        """The public id."""
-        return f"{self.provider.name}/{self.model.id}"
-
-    @property
-    def module(self) -> ProviderModule:
-        return PROVIDERS[self.provider.type]
-
-    def target(self, calibration: float = 1.0) -> Target:
-        provider = self.provider
-        window = min(filter(None, (provider.num_ctx, self.model.context)), default=None)
-        return Target(
+    def __post_init__(self) -> None:
+        provider, model = self.provider, self.model
+        window = min(filter(None, (provider.num_ctx, model.context)), default=None)
+        target = Target(
             provider.name,
             provider.type,
             provider.base_url,
-            self.model,
+            model,
             provider.api_key,
             window,
             provider.keep_alive,
-            calibration,
-            self.version,
+            version=self.version,
         )
+        object.__setattr__(self, "id", f"{provider.name}/{model.id}")
+        object.__setattr__(self, "module", PROVIDERS[provider.type])
+        object.__setattr__(self, "_target", target)
+
+    def target(self, calibration: float = 1.0) -> Target:
+        return self._target if calibration == 1.0 else replace(self._target, calibration=calibration)
 
     @property
     def window(self) -> int | None:
         """Tokens that fit, as this provider runs the model."""
-        return self.module.window(self.target())
+        return self.module.window(self._target)
 
 
 @dataclass(slots=True)
@@ -105,6 +106,7 @@ class Catalog:
         self._fetch, self._say = fetch, say
         self._lock = threading.Lock()
         self._found = {provider.name: _Found() for provider in self.providers if provider.tells}
+        self._resolved: dict[str, tuple[list[Candidate], Route | None]] = {}
         self._lessons: dict[str, dict[str, bool]] = {}  # by public id: what a model turned out not to be able to do
 
     # ---- what there is ----
@@ -128,6 +130,7 @@ class Catalog:
         with self._lock:
             lessons = {**self._lessons.get(candidate.id, {}), ability: False}
             self._lessons[candidate.id] = lessons
+            self._resolved = {}
         return self._candidate(candidate.provider, candidate.model, candidate.weight)
 
     def listed(self) -> Iterator[Candidate]:
@@ -190,6 +193,7 @@ class Catalog:
             with self._lock:
                 was, first = found.error, found.asked_at < 0
                 found.listing, found.error, found.asked_at = listing, error, time.monotonic()
+                self._resolved = {}
         if bool(error) != bool(was) and not first:  # the first look is told by the page of the start
             self._say(f"{error}; asked again until it answers" if error else f"{provider.name}: is back")
 
@@ -223,6 +227,15 @@ class Catalog:
 
     def resolve(self, name: str) -> tuple[list[Candidate], Route | None]:
         """The candidates for a requested name in order, and the route that gave them. Raises NotFound."""
+        memory = self._resolved  # another one, if something new is learned meanwhile
+        known = memory.get(name)
+        if known is None:
+            known = self._resolve(name)
+            if len(memory) < MAX_RESOLVED and not any(self.discovery_error(one.provider) for one in known[0]):
+                memory[name] = known
+        return known
+
+    def _resolve(self, name: str) -> tuple[list[Candidate], Route | None]:
         plain = name[: -len("[1m]")] if name.lower().endswith("[1m]") else name
         if plain.startswith(PICKER + "/"):
             plain = plain.removeprefix(PICKER + "/")

@@ -162,7 +162,8 @@ class Relay:
         """One attempt; if the model lacks an ability it was thought to have, one more without, and so from now on."""
         learned: list[str] = []
         while True:
-            turn.entry.report = Report(notes=[f"{candidate.id} has no {ability}" for ability in learned])
+            if learned or turn.entry.attempts > 1:
+                turn.entry.report = Report(notes=[f"{candidate.id} has no {ability}" for ability in learned])
             try:
                 return self._attempt(candidate, turn)
             except AbilityMissing as missing:
