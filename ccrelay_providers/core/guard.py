@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+from functools import lru_cache
 
 from ..wire.errors import AuthenticationFailed, InvalidRequest, PermissionDenied
 from ..wire.http1 import Headers
@@ -56,6 +57,7 @@ class Guard:
         return hmac.compare_digest(value.encode("latin-1", "replace"), self._token)
 
 
+@lru_cache(64)
 def host_name(host: str) -> str:
     """`[::1]:8787` → `::1`, `localhost:8787` → `localhost`."""
     if host.startswith("["):

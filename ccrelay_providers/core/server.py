@@ -53,7 +53,7 @@ class RelayServer(ThreadingHTTPServer):
         self.max_body = int(config.max_body_mb * (1 << 20))
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
-        self._answering = 0
+        self._answering: set[Connection] = set()
         self._quiet = threading.Condition(self._lock)
         self.draining = False
         self._woken, self._waker = socket.socketpair()
@@ -110,14 +110,14 @@ class RelayServer(ThreadingHTTPServer):
         with suppress(OSError):
             super().handle_error(request, client_address)
 
-    def begin(self) -> None:
-        with self._lock:
-            self._answering += 1
+    def begin(self, connection: Connection) -> None:
+        """A request is on it. No lock: add and discard are one step each, and nobody waits before draining is set."""
+        self._answering.add(connection)
 
-    def finish(self) -> None:
-        with self._lock:
-            self._answering -= 1
-            if not self._answering:
+    def finished(self, connection: Connection) -> None:
+        self._answering.discard(connection)
+        if self.draining:
+            with self._lock:
                 self._quiet.notify_all()
 
     def run(self) -> None:
@@ -164,11 +164,11 @@ class Connection(BaseRequestHandler):
     def handle(self) -> None:
         with suppress(OSError, ClientDeparted):  # the client went away
             while self._keep_alive and self._wait():
-                self.server.begin()
+                self.server.begin(self)
                 try:
                     self._one()
                 finally:
-                    self.server.finish()
+                    self.server.finished(self)
 
     def _wait(self) -> bool:
         """Whether another request begins; an idle connection ends without a word, also when the relay is to end."""
