@@ -46,7 +46,9 @@ class Headers(list[tuple[str, str]]):
         return len(self._first) < len(self)
 
     def all(self, name: str) -> list[str]:
-        return [value for key, value in self if _lower(key) == name] if name in self._first else []
+        if name not in self._first:
+            return []
+        return [value for key, value in self if _lower(key) == name] if self.repeats else [self._first[name]]
 
     def hop_by_hop(self) -> frozenset[str]:
         """Lower-case names that concern this connection only, those that `Connection` lists included."""
