@@ -154,7 +154,7 @@ class TestThroughTheSocket(unittest.TestCase):
     def test_an_unknown_name_changes_nothing(self) -> None:
         self.ask("s6", user(f"/use {GLM}"))
         answer = self.ask("s6", user("/use zia/glm-5.2\nhello"))
-        self.assertEqual(answer.text, f"{REFUSES}model: zia/glm-5.2; did you mean zai/glm-5.2?")
+        self.assertEqual(answer.text, f"{REFUSES}there is no model zia/glm-5.2; did you mean zai/glm-5.2?")
         self.assertNobodyWasAsked()
         self.ask("s6", user("/use zia/glm-5.2\nhello"), assistant(answer.text), user("so?"))
         self.assertEqual(
@@ -263,7 +263,10 @@ class TestWhoFollows(unittest.TestCase):
         self.model(f"/use {GLM}\nhello")
         gone = self.fresh("other")
         gone._pins = self.pins._pins
-        with self.assertRaisesRegex(InvalidRequest, "this session uses zai/glm-5.2, which is gone .*/use auto"):
+        with self.assertRaisesRegex(
+            InvalidRequest,
+            r"this session uses zai/glm-5.2 \(`/use auto` ends that\), but there is no model zai/glm-5.2",
+        ):
             gone.choice(request("hello"))
         self.assertEqual(
             gone.choice(request("/use auto")).answer,

@@ -58,6 +58,10 @@ class PlainTests(unittest.TestCase):
         reminder = text("<system-reminder>\nMind the gap.\n</system-reminder>")
         self.assertEqual([[text("a"), reminder], [text("b")]], self.contents(*turns))
 
+    def test_a_system_turn_that_only_sets_the_effort_says_nothing(self) -> None:
+        effort = {"role": "system", "content": [], "output_config": {"effort": "high"}}
+        self.assertEqual([[text("a")], [text("b")]], self.contents(user(text("a")), effort, assistant(text("b"))))
+
     def test_results_come_first_and_a_missing_one_is_stated(self) -> None:
         turns = [assistant(call("1"), call("2")), user(text("meanwhile"), result("2"))]
         answered = self.contents(*turns)[1]

@@ -96,7 +96,7 @@ class Pins:
             self._catalog.resolve(name)
         except NotFound as gone:
             raise InvalidRequest(
-                f"this session uses {name}, which is gone ({gone.message}); `/use auto` ends that"
+                f"this session uses {name} (`/use auto` ends that), but {_reason(gone, name)}"
             ) from None
         return Choice(asked, name, name)
 
@@ -118,7 +118,7 @@ class Pins:
         try:
             self._catalog.resolve(name)
         except NotFound as error:
-            return REFUSES + error.message
+            return REFUSES + _reason(error, name)
         return ""
 
     def _answer(self, choice: Choice, name: str, header: str | None) -> str:
@@ -144,6 +144,11 @@ class Pins:
         if self._routes:
             listed["routes"] = self._routes
         return "\n".join(f"- {', '.join(names)}" for names in listed.values())
+
+
+def _reason(error: NotFound, name: str) -> str:
+    words = error.message.removeprefix("model: ")
+    return f"there is no model {words}" if words.startswith(name) else words
 
 
 def say(text: str, asked: MessagesRequest, downstream: Downstream, entry: Entry) -> Response | None:

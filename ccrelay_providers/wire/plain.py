@@ -77,7 +77,10 @@ class _Plain:
         self._ids = Ids()
 
     def message(self, message: Json) -> Json:
-        """A system turn becomes a user's text in place: moved to the front it would break the prefix cache."""
+        """A system turn becomes a user's text in place: moved to the front it would break the prefix cache.
+
+        One that only sets the effort from there on says nothing, and becomes nothing.
+        """
         role, content = message["role"], message["content"]
         self._ids.turn(role)
         if isinstance(content, str):
@@ -85,8 +88,8 @@ class _Plain:
         plain = self._all(content)
         if role == "system":
             self._dropped["system_turn"] += 1
-            said = blocks.text_of(plain) or nothing_left(content)
-            return {"role": "user", "content": [blocks.text_block(f"<system-reminder>\n{said}\n</system-reminder>")]}
+            said = [blocks.text_block(f"<system-reminder>\n{blocks.text_of(plain)}\n</system-reminder>")]
+            return {"role": "user", "content": said if plain else []}
         if _same(plain, message["content"]) and len(message) == 2:
             return message
         return {"role": role, "content": plain or [blocks.text_block(nothing_left(content))]}
@@ -172,9 +175,9 @@ def _same(new: list[Json], old: Any) -> bool:
 
 
 def _merged(messages: list[Json]) -> list[Json]:
-    """Neighbours of one role as one turn."""
+    """Neighbours of one role as one turn; what says nothing is none."""
     merged: list[Json] = []
-    for message in messages:
+    for message in filter(lambda message: message["content"], messages):
         if merged and merged[-1]["role"] == message["role"]:
             merged[-1] = {**message, "content": merged[-1]["content"] + message["content"]}
         else:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from .history import NOTHING
 from .messages import Json
 
 SAYS = "ccrelay: "
@@ -95,7 +96,7 @@ class _Reader:
     def _keep_place(self) -> None:
         """Where somebody else answered to nothing but a line, or is to count it, roles still take turns."""
         if self._latest and (not self._kept or self._kept[-1]["role"] == "assistant"):
-            self._kept.append({"role": "user", "content": "(nothing)"})
+            self._kept.append({"role": "user", "content": NOTHING})
 
     def lines(self, body: Json) -> UseLines:
         alone = bool(self._latest) and not any(map(_says, self._turn))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -12,6 +13,7 @@ from tests.clients.stage import (
     ECHO,
     GLM,
     QWEN,
+    ROOT,
     Finished,
     Stage,
     asked,
@@ -47,6 +49,8 @@ def checks(claude: ClaudeCode) -> Iterator[Check]:
         ("claude -c, a session that outgrows a small window goes on", outgrown),
         ("claude, discovery and the picker", discovery),
         ("claude, /model by name", model_by_name),
+        ("claude -p, /use and what follows", use_printed),
+        ("claude, /use behind a space, through a compaction, as a command", use_on_screen),
         ("claude, tool loop on the screen", tool_loop_on_screen),
         ("claude, errors on the screen", errors_on_screen),
         ("claude, Esc stops the upstream", interrupted),
@@ -186,6 +190,44 @@ def model_by_name(claude: ClaudeCode, stage: Stage) -> None:
             terminal.wait(rf"● {re.escape(name)} heard: (.|\n)*say kiwi to {re.escape(name)}\n✻")
         terminal.type("/model zai/glm-99")
         terminal.wait("'zai/glm-99' not found")
+
+
+def use_printed(claude: ClaudeCode, stage: Stage) -> None:
+    """As the first words of a session; what the client says about an unknown command does not reach the model."""
+    answered(claude.print(stage, f"/use {GLM}", "--model", CLAUDE), f"ccrelay: this session uses {GLM} from here on")
+    expect(not any(map(asked, stage.upstreams.values())), "an upstream was asked")
+    answered(claude.print(stage, "say fig", "-c", "--model", CLAUDE), "glm-5.2 heard: say fig")
+    expect("/use" not in last_asked(stage.zai), "the model was shown the line")
+    answered(claude.print(stage, "/use auto\nsay lime", "-c", "--model", CLAUDE), f"{CLAUDE} heard: say lime")
+    expect("/use" not in last_asked(stage.anthropic), "the model was shown the line")
+
+
+def use_on_screen(claude: ClaudeCode, stage: Stage) -> None:
+    command = stage.home / ".claude" / "commands" / "use.md"
+    command.parent.mkdir(parents=True)
+    command.write_text(documented_command(), "utf-8")
+    with claude.interactive(stage) as terminal:
+        terminal.type(f" /use {GLM}")
+        terminal.wait(f"● ccrelay: this session uses {GLM} from here on")
+        terminal.type("say kiwi")
+        terminal.wait("● glm-5.2 heard: say kiwi")
+        expect("/use" not in last_asked(stage.zai), "the model was shown the line")
+        terminal.type("/compact")
+        terminal.wait("Compacted")
+        terminal.type("say pear")
+        terminal.wait("● glm-5.2 heard: say pear")
+        terminal.type("/use auto")
+        terminal.wait("● ccrelay: the model is the one that the client asks for again")
+        terminal.type("say plum")
+        terminal.wait("● claude-opus-5-5 heard: say plum")
+
+
+def documented_command() -> str:
+    """The custom command as docs/switching.md says to write it."""
+    page = (ROOT / "docs" / "switching.md").read_text("utf-8")
+    found = re.search(r"use\.md <<'END'\n(.*?) *END\n", page, re.DOTALL)
+    expect(found, "docs/switching.md shows no command")
+    return textwrap.dedent(found[1] if found else "")
 
 
 def tool_loop_on_screen(claude: ClaudeCode, stage: Stage) -> None:

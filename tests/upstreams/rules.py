@@ -288,7 +288,9 @@ def check_blocks(messages: list[Json]) -> None:
     """Content that is there, of known kinds, in known shapes."""
     for position, message in enumerate(messages):
         place = f"messages.{position}"
-        if not message["content"] and not (message["role"] == "assistant" and position == len(messages) - 1):
+        prefill = message["role"] == "assistant" and position == len(messages) - 1
+        setting = message["role"] == "system" and "output_config" in message  # Claude Code's effort from here on
+        if not message["content"] and not prefill and not setting:
             raise bad(f"{place}: {EMPTY}")
         if isinstance(message["content"], str):
             check_text(message["content"])
