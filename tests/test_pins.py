@@ -24,6 +24,7 @@ CONFIG = """
 use_lines = {use_lines}
 [routes]
 cheap = ["zai/glm-5.2", "ollama/qwen3:8b"]
+turns = {{ targets = ["zai/glm-5.2", "anthropic/claude-sonnet-5-5"], strategy = "round-robin" }}
 [providers.anthropic]
 type = "anthropic"
 base_url = "{anthropic}"
@@ -119,6 +120,10 @@ class TestThroughTheSocket(unittest.TestCase):
         self.ask("large", user(f" /use {GLM}\n{'x' * GLANCE_FROM}"), stream=False)
         self.assertEqual(len(self.asked("zai").json["messages"][0]["content"][0]["text"]), GLANCE_FROM)
 
+    def test_a_route_keeps_the_session_where_it_was_answered(self) -> None:
+        homes = {self.ask("s11", user(f"/use turns\n{word}")).headers["x-ccrelay-provider"] for word in ("one", "two")}
+        self.assertEqual(len(homes), 1)
+
     def test_only_a_line_is_answered_by_the_relay(self) -> None:
         answer = self.ask("s3", user(f"/use {GLM}"))
         self.assertEqual(answer.text, f"{SAYS}this session uses {GLM} from here on, until `/use auto`.")
@@ -165,7 +170,7 @@ class TestThroughTheSocket(unittest.TestCase):
         answer = self.ask("s7", user("/use"))
         self.assertIn(f"{SAYS}the model is {SONNET}.", answer.text)
         anthropic, zai, ollama, routes = answer.text.splitlines()[-4:]
-        self.assertEqual((anthropic, zai, routes), (f"- anthropic/{SONNET}", f"- {GLM}", "- cheap"))
+        self.assertEqual((anthropic, zai, routes), (f"- anthropic/{SONNET}", f"- {GLM}", "- cheap, turns"))
         self.assertIn("ollama/qwen3:8b", ollama)
 
     def test_the_header_chooses_pins_and_goes_nowhere(self) -> None:
