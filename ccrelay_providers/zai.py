@@ -6,6 +6,7 @@ by a number (wire/zai_errors.py).
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -36,6 +37,7 @@ _FIELDS = frozenset(
 )
 _IMAGES = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})  # all it takes: llxprt-code#3693
 _NAME_LIMIT = 64  # not told; what most models' own wires take, and shorter than the names of many MCP tools
+_SINGLE_ID = re.compile(r"[a-zA-Z0-9_-]{16,64}\Z")  # what is taken for an id that comes once, and that all take
 _EFFORTS = {"low": "low", "medium": "high", "high": "high", "xhigh": "max", "max": "max"}
 _NOT_IN_SCHEMA = ("$schema", "$id", "$comment", "additionalProperties")  # at the root: a reported cause of code 1210
 _ONE_JSON = "Answer with one JSON value matching this schema, and nothing else: "
@@ -222,8 +224,11 @@ class _Repairs:
         self._request, self._target, self._report, self._failure = request, target, report, failure
         self._unsigned: dict[int, str] = {}  # index of an open thinking block → the signature it started with
         self._tool_uses = 0
+        self._ids = names.Ids()
+        self._answer_id = ""
 
     def whole(self, body: Json) -> None:
+        self._answer_id = str(body.get("id") or self._request.id)
         self._usage(body)
         for block in map(as_object, body["content"]):
             if block.get("type") == "thinking":
@@ -236,6 +241,7 @@ class _Repairs:
         index = data["index"] if isinstance(data.get("index"), int) else -1
         match kind:
             case "message_start":
+                self._answer_id = str(data["message"].get("id") or self._request.id)
                 return self._usage(data["message"])
             case "content_block_start":
                 return self._start(index, as_object(data.get("content_block")))
@@ -275,13 +281,17 @@ class _Repairs:
             block["data"] = history.mark(_TYPE, str(block.get("data") or ""))
         elif kind == "tool_use":
             self._tool_uses += 1
-            block["id"] = names.safe_id(str(block.get("id") or ""))
+            block["id"] = self._id(str(block.get("id") or ""))
             name = names.long_name(str(block.get("name") or ""), self._request.body.get("tools") or [], _NAME_LIMIT)
             block["name"] = names.safe_name(name)
         elif kind == "server_tool_use" or kind.endswith(blocks.RESULT_SUFFIX):
             key = "id" if kind == "server_tool_use" else "tool_use_id"
             block[key] = f"{_TYPE}_{str(block.get(key) or '').removeprefix('srv')}"
         return block != given
+
+    def _id(self, given: str) -> str:
+        """A short one, such as `call_0`, would come again in the next answer; the client knows calls by their ids."""
+        return self._ids.call(given if _SINGLE_ID.match(given) else f"{self._answer_id} {given}")
 
     def _sign(self, index: int, delta: Json) -> bool:
         if delta.get("type") != "signature_delta":

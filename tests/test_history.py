@@ -123,6 +123,16 @@ class TowardsAnthropicTests(unittest.TestCase):
         loop = [*own, assistant(call("toolu_2")), user(result("toolu_2"))]
         self.assertIn("thinking", self.repaired(*loop, thinking={"type": "enabled"})[0])
 
+    def test_thinking_stays_off_in_a_loop_in_which_it_was_switched_off(self) -> None:
+        own = [assistant(CLAUDES, call("toolu_1")), user(result("toolu_1"))]
+        foreign = [assistant(call("call_2")), user(result("call_2"))]
+        loop = [*own, *foreign, assistant(call("toolu_3")), user(result("toolu_3"))]
+        self.assertNotIn("thinking", self.repaired(*loop, thinking={"type": "enabled"})[0])
+
+    def test_a_text_behind_the_results_does_not_end_the_loop(self) -> None:
+        loop = [user(text("a")), assistant(call("call_1")), user(result("call_1")), user(text("and hurry"))]
+        self.assertNotIn("thinking", self.repaired(*loop, thinking={"type": "enabled"})[0])
+
     def test_a_loop_that_lost_its_thinking_is_continued_without(self) -> None:
         loop = [user(text("a")), assistant(GLMS, call("toolu_1")), user(result("toolu_1"))]
         edits = [{"type": "clear_thinking_20251015"}, {"type": "clear_tool_uses_20250919"}]

@@ -188,6 +188,20 @@ class AnswerTests(unittest.TestCase):
             answer = json.loads(zai.message(Answer(200, Headers(), [whole]), asked, target(), Report()))
             self.assertEqual(expected, answer["content"][0]["name"])
 
+    def test_ids_that_may_come_again_are_made_single(self) -> None:
+        seen = set()
+        long = "call_0123456789abcdef"
+        for answer_id in ("a", "b"):
+            calls: list[dict[str, Any]] = [
+                {"type": "tool_use", "id": given, "name": "Bash", "input": {}} for given in ("call_0", "call_0", "")
+            ]
+            body = {"id": answer_id, "content": [*calls, {**calls[0], "id": long}], "stop_reason": "tool_use"}
+            answer = Answer(200, Headers(), [json.dumps(body).encode()])
+            ids = [block["id"] for block in json.loads(zai.message(answer, request(), target(), Report()))["content"]]
+            self.assertEqual(long, ids.pop())
+            seen.update(ids)
+        self.assertEqual(6, len(seen))
+
     def test_its_own_server_tools_do_not_pass_for_anthropics(self) -> None:
         used = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "analyze_image", "input": {}}
         found = {"type": "web_search_tool_result", "tool_use_id": "call_1", "content": []}

@@ -191,17 +191,30 @@ def _foreign_server_tool(kind: str, block: Json) -> bool:
 def _tool_loop_without_thinking(messages: list[Json], originals: list[Json]) -> bool:
     """Whether the running tool loop's last turn has no thinking at its head, and not because Anthropic gave none.
 
-    Anthropic's own loops without interleaved thinking have it in the first turn only; they are left alone.
+    Anthropic's own loops without interleaved thinking have it in the first turn only; they are left alone. Once
+    thinking was switched off in a loop it stays off: Anthropic's next turn has none then.
     """
-    loop: list[tuple[Json, Json]] = []
-    for message, original in zip(reversed(messages), reversed(originals), strict=True):
-        if message["role"] == "user" and not _holds(message, "tool_result"):
-            break
-        if message["role"] == "assistant":
-            loop.append((message, original))
+    loop = list(_running_loop(messages, originals))
     if not loop or not _holds(loop[0][0], "tool_use") or _starts_with_thinking(loop[0][0]):
         return False
-    return not _starts_with_thinking(loop[-1][0]) or _made_elsewhere(loop[0][1])
+    return not _starts_with_thinking(loop[-1][0]) or any(_made_elsewhere(original) for _, original in loop)
+
+
+def _running_loop(messages: list[Json], originals: list[Json]) -> Iterator[tuple[Json, Json]]:
+    """The assistant's turns back to what the user said last, as they are and as they came; the newest first.
+
+    Neighbours of one role are one turn: a text of the user's behind the results does not end the loop.
+    """
+    speaking = results = False
+    for message, original in zip(reversed(messages), reversed(originals), strict=True):
+        if message["role"] == "user":
+            results = _holds(message, "tool_result") or (results and not speaking)
+            speaking = False
+        elif message["role"] == "assistant":
+            if not results:
+                return
+            speaking = True
+            yield message, original
 
 
 def _holds(message: Json, kind: str) -> bool:
@@ -216,10 +229,11 @@ def _starts_with_thinking(message: Json) -> bool:
 
 def _made_elsewhere(message: Json) -> bool:
     """Whether a turn shows that another provider made it: by its thinking, or by the ids of its calls."""
-    return any(
+    content = message["content"]
+    return isinstance(content, list) and any(
         _foreign_thinking_block(block["type"], block)
         or (block["type"] == "tool_use" and not _OWN_CALL.match(str(block.get("id"))))
-        for block in message["content"]
+        for block in content
     )
 
 

@@ -206,7 +206,7 @@ class Ollama:
         if not body.get("messages"):
             line = {"model": body["model"], "created_at": now(), "message": {"role": "assistant", "content": ""}}
             return json_reply({**line, **self._loading(body, model)})
-        self._check(body, model)
+        self.check(body, model)
         size = self._fitted(prompt_tokens(body), body, model)
         self._loading({**body, "keep_alive": None}, model)
         said = answer(self._prompt(body, model, num_ctx(body, model) - size))
@@ -216,7 +216,7 @@ class Ollama:
         pieces = tuple(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         return Reply(headers=(("content-type", "application/x-ndjson"),), pieces=pieces)
 
-    def _check(self, body: Json, model: Model) -> None:
+    def check(self, body: Json, model: Model) -> None:
         """What the request asks for, the model must be able to do."""
         name = body["model"]
         if "completion" not in model.capabilities:

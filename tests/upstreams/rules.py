@@ -367,9 +367,19 @@ def check_ending(body: Json) -> None:
     merged = [turn for turn in turns(body["messages"]) if turn[1] != "system"]
     if merged[-1][1] == "assistant" and not OLD_MODELS.match(body["model"]):
         raise bad(NO_PREFILL)
-    if len(merged) < 2 or (body.get("thinking") or {}).get("type") != "enabled":
-        return
-    (position, _, spoken), (_, _, answered) = merged[-2:]
-    in_loop = any(block["type"] == "tool_result" for block in answered)
-    if in_loop and spoken[0]["type"] not in ("thinking", "redacted_thinking"):
-        raise bad(f"messages.{position}.content.0.type: {MUST_THINK.format(found=spoken[0]['type'])}")
+    if (body.get("thinking") or {}).get("type") == "enabled":
+        check_loop(merged)
+
+
+def check_loop(merged: list[tuple[int, str, list[Json]]]) -> None:
+    """Thinking at the head of the running tool loop's last turn, or of its first: a model that does not think between
+    its calls must be able to make a second one."""
+    loop = []
+    for (position, role, spoken), (_, _, answered) in zip(merged[-2::-1], merged[:0:-1], strict=True):
+        if role == "assistant":
+            if not any(block["type"] == "tool_result" for block in answered):
+                break
+            loop.append((position, spoken[0]["type"]))
+    if loop and not any("thinking" in kind for _, kind in (loop[0], loop[-1])):
+        position, found = loop[0]
+        raise bad(f"messages.{position}.content.0.type: {MUST_THINK.format(found=found)}")
