@@ -18,6 +18,8 @@ from ccrelay_providers.core.config import ConfigError, load
 
 __all__ = ["main"]
 
+CLAUDE = "Claude Code, wired to the relay; what stands behind it is Claude Code's"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(sys.argv[1:] if argv is None else argv)
@@ -29,24 +31,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("--host: " + sentence.partition(": server.host: ")[2] if given else sentence, file=sys.stderr)
         return 2
     command = import_module(f"ccrelay_providers.commands.{options.command}")
-    exit_code: int = command.run(options, config)
+    try:
+        exit_code: int = command.run(options, config)
+    except KeyboardInterrupt:
+        return 130  # as shells say it
     return exit_code
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """`[OPTIONS] [COMMAND [OPTIONS]]`: an option that all commands take may stand before the command, or behind it."""
-    common = common_options()
     parser = argparse.ArgumentParser(
         prog="ccrelay",
         description="One address for all models that Claude Code may use.",
-        parents=[common],
+        parents=[common_options()],
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ccrelay {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     def command(name: str, says: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, parents=[common], help=says, description=says)
+        return commands.add_parser(name, parents=[common_options()], help=says, description=says)
 
     command("serve", "listen and answer; what happens without a command")
     check = command("check", "what is configured, what answers, how Claude Code is set")
@@ -60,11 +64,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     models = command("models", "what can be asked for, and what is known of it")
     models.add_argument("filter", nargs="?", metavar="FILTER", help="a part of a model's id or name")
     models.add_argument("--json", action="store_true", help="for other programs")
+    env = command("env", "the lines that point a shell's Claude Code at the relay")
+    env.add_argument("--shell", choices=("sh", "fish", "powershell"), help="default: sh, on Windows powershell")
+    claude = commands.add_parser("claude", help=CLAUDE, description=CLAUDE, prefix_chars="\0", add_help=False)
+    claude.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGS")
     parser.set_defaults(command="serve", config=None, host=None, port=None, verbose=False)
     return parser.parse_args(argv)
 
 
 def common_options() -> argparse.ArgumentParser:
+    """New ones for each parser: they are changed by its defaults."""
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--config", metavar="FILE", help="default: $CCRELAY_CONFIG, else relay.toml beside ccrelay.py")
     common.add_argument("--host", help="the address to listen on (server.host)")

@@ -37,9 +37,10 @@ FLOORS = [  # low to high; a module imports only from lower floors
     "commands/terminal",
     "commands/screen commands/running",
     "commands/lineup",
-    "commands/serve commands/models",
+    "commands/serve commands/models commands/picker",
     "commands/client commands/probe commands/trial",
-    "commands/check",
+    "commands/check commands/wiring",
+    "commands/env commands/claude",
     "ccrelay",
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names.split()}

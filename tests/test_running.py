@@ -47,8 +47,8 @@ class TestFind(unittest.TestCase):
                 found.get("/v1/nothing")
 
     def test_nobody(self) -> None:
-        self.assertNotFound(Server(port=1), "the relay: cannot connect to 127.0.0.1:1")
-        self.assertNotFound(Server(port=0), "server.port is 0")
+        self.assertNotFound(Server(port=1), "no relay listens on http://127.0.0.1:1")
+        self.assertNotFound(Server(port=0), "no relay can be found")
 
     def test_somebody_else(self) -> None:
         for stranger in (Stranger, JsonStranger):

@@ -11,7 +11,7 @@ from typing import Any
 from ..core.relay import Answer, origin
 from ..core.settings import Provider, Server
 from ..core.upstream import Connection, ConnectionPool, Origin
-from ..wire.errors import RelayError
+from ..wire.errors import RelayError, UpstreamFailure, UpstreamTimeout
 from ..wire.provider import UpstreamRequest
 
 CONNECT, PATIENCE = 1.0, 5.0  # seconds; it runs on this machine, or near it
@@ -42,8 +42,11 @@ def find(server: Server) -> RunningRelay:
     """The relay at the configured address. Raises RelayError if nobody answers there, or somebody else."""
     relay = RunningRelay(url(server.host, server.port, bool(server.tls_cert)), server.token)
     if server.port == 0:
-        raise RelayError("server.port is 0, so nobody knows where a relay would listen")
-    hello = relay.get("/api/hello")
+        raise RelayError("no relay can be found, since server.port is 0")
+    try:
+        hello = relay.get("/api/hello")
+    except (UpstreamFailure, UpstreamTimeout):
+        raise RelayError(f"no relay listens on {relay.url}") from None
     if not isinstance(hello, dict) or hello.get("name") != "ccrelay":
         raise RelayError(f"what listens on {relay.url} is not ccrelay")
     relay.get("/v1/models?limit=1")  # is the token right?

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.clients import check_claude_code, check_python_sdk, check_typescript_sdk
+from tests.clients import check_claude_code, check_launch, check_python_sdk, check_typescript_sdk
 from tests.clients.claude import ClaudeCode
 from tests.clients.stage import CheckError, Stage, stage
 
@@ -63,7 +63,10 @@ def all_checks(npm: Path) -> list[Check]:
     """Every check with its name."""
     return list(
         itertools.chain(
-            check_claude_code.checks(ClaudeCode(npm)), check_python_sdk.checks(), check_typescript_sdk.checks(npm)
+            check_claude_code.checks(ClaudeCode(npm)),
+            check_launch.checks(ClaudeCode(npm)),
+            check_python_sdk.checks(),
+            check_typescript_sdk.checks(npm),
         )
     )
 

@@ -34,7 +34,10 @@ models = ["claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5"]
 type = "zai"
 base_url = "{zai}/api/anthropic"
 api_key = "zai-key-of-the-relay"
-models = [{{ id = "glm-5.2", context = 1000000, max_output = 131072, name = "GLM-5.2" }}]
+models = [
+  {{ id = "glm-5.2", context = 1000000, max_output = 131072, name = "GLM-5.2" }},
+  {{ id = "glm-4.7", context = 204800, max_output = 131072, name = "GLM-4.7" }},
+]
 
 [providers.ollama]
 type = "ollama"

@@ -1,0 +1,209 @@
+"""Claude Code is started wired to a relay; a program of ours stands in for it and tells what it was given."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from typing import Any
+
+from ccrelay_providers.commands.claude import find_program, option, session_settings, settings_of, split_settings
+from ccrelay_providers.commands.wiring import Variable
+from tests.relay import ECHO, PATIENCE, ROOT, UNSET, Relay
+
+STAND_IN = """#!{python}
+import json, os, signal, sys, urllib.request
+path = sys.argv[2]
+told = {{"arguments": sys.argv[3:], "environ": dict(os.environ), "settings": json.load(open(path)), "path": path}}
+told["mode"] = os.stat(path).st_mode & 0o777
+body = {{"model": "echo/echo", "max_tokens": 9, "messages": [{{"role": "user", "content": "hi"}}]}}
+url = os.environ["ANTHROPIC_BASE_URL"] + "/v1/messages"
+headers = {{"authorization": "Bearer " + os.environ.get("ANTHROPIC_AUTH_TOKEN", "")}}
+request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+told["answer"] = json.load(urllib.request.urlopen(request))
+print(json.dumps(told), flush=True)
+if "wait" in sys.argv:
+    signal.signal(signal.SIGINT, lambda number, frame: sys.exit(7))
+    print("waiting", flush=True)
+    signal.pause()
+sys.exit(5 if "fail" in sys.argv else 0)
+"""
+ROUTED = ECHO + '[routes]\ncheap = ["echo/echo"]\n'
+
+
+@unittest.skipIf(os.name == "nt", "the stand-in is a script with a first line")
+class TestCommand(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.home = Path(folder.name)
+        self.program = self.home / "claude"
+        self.program.write_text(STAND_IN.format(python=sys.executable), "utf-8")
+        self.program.chmod(0o755)
+
+    def start(self, config: str, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+        path = self.home / "relay.toml"
+        path.write_text(config, "utf-8")
+        path.chmod(0o600)
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "CLAUDE"))}
+        env = {**clean, **UNSET, "HOME": str(self.home), "CCRELAY_CLAUDE": str(self.program), **environ}
+        command = [sys.executable, str(ROOT / "ccrelay.py"), "--config", str(path), *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            encoding="utf-8",
+            env=env,
+            start_new_session=True,
+        )
+
+    def run_it(self, config: str, *arguments: str, **environ: str) -> tuple[int, str, str]:
+        with self.start(config, *arguments, **environ) as process:
+            out, err = process.communicate(timeout=PATIENCE)
+        return process.returncode, out, err
+
+    def told(self, config: str, *arguments: str, **environ: str) -> dict[str, Any]:
+        code, out, err = self.run_it(config, *arguments, **environ)
+        self.assertEqual(code, 0, err)
+        found: dict[str, Any] = json.loads(out)
+        return found
+
+    def test_a_relay_of_its_own_answers_and_is_gone_afterwards(self) -> None:
+        code, out, err = self.run_it(ROUTED, "--port", "1", "claude", "fail")
+        told = json.loads(out)
+        self.assertEqual(code, 5)
+        self.assertEqual(told["answer"]["model"], "echo/echo")
+        words = r"no relay listens on http://127\.0\.0\.1:1; this session has a relay of its own on (\S+), log in \S+\n"
+        self.assertRegex(err, f"^ccrelay: {words}$")
+        self.assertEqual(told["environ"]["ANTHROPIC_BASE_URL"], re.findall(words, err)[0])
+        self.assertEqual((told["mode"], Path(told["path"]).parent.exists()), (0o600, False))
+
+    def test_the_relay_that_runs_is_used(self) -> None:
+        with Relay('[server]\ntoken = "s3cret"\n' + ECHO) as relay:
+            code, out, err = self.run_it('[server]\ntoken = "s3cret"\n' + ECHO, "--port", str(relay.port), "claude")
+            relay.wait_for_log("echo/echo")
+        environ = json.loads(out)["environ"]
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(environ["ANTHROPIC_BASE_URL"], f"http://127.0.0.1:{relay.port}")
+        self.assertEqual(environ["ANTHROPIC_AUTH_TOKEN"], "s3cret")
+
+    def test_arguments_are_claude_codes_own(self) -> None:
+        arguments = ["-c", "--verb", "-h", "--port", "7", "--model=x", "a b", "--version", "--", "--settings", "{"]
+        self.assertEqual(self.told(ECHO, "--port", "0", "claude", *arguments)["arguments"], arguments)
+
+    def test_what_it_is_told(self) -> None:
+        wrong = {"ANTHROPIC_API_KEY": "k", "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1", "MINE": "1"}
+        told = self.told(ROUTED, "--port", "0", "claude", **wrong)
+        self.assertEqual((told["environ"]["ANTHROPIC_AUTH_TOKEN"], told["environ"]["MINE"]), ("ccrelay", "1"))
+        self.assertEqual(
+            told["environ"].keys() & {"ANTHROPIC_API_KEY", "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY"}, set()
+        )
+        self.assertEqual(told["settings"]["env"]["ANTHROPIC_BASE_URL"], told["environ"]["ANTHROPIC_BASE_URL"])
+        rows = [row["model"] for row in told["settings"]["modelPicker"]["options"]]
+        self.assertEqual(rows, ["cheap", "echo/echo"])
+
+    def test_the_window_of_the_model_that_the_session_begins_with(self) -> None:
+        models = (
+            'models = [{ id = "a", context = 40000 }, { id = "b", context = 60000 }, { id = "c", context = 9000 }]\n'
+        )
+        config = ECHO + '[providers.zai]\ntype = "zai"\napi_key = "k"\n' + models
+        for arguments, window in (((), "40000"), (("--model", "zai/b"), "60000"), (("--model=zai/b",), "60000")):
+            told = self.told(config, "--port", "0", "claude", *arguments)
+            self.assertEqual(told["environ"]["CLAUDE_CODE_MAX_CONTEXT_TOKENS"], window)
+        told = self.told(config, "--port", "0", "claude", CLAUDE_CODE_MAX_CONTEXT_TOKENS="1")
+        self.assertEqual(told["environ"]["CLAUDE_CODE_MAX_CONTEXT_TOKENS"], "1")
+
+    def test_the_users_files_stay_as_they_are_and_their_rows_stay_in_the_picker(self) -> None:
+        path = self.home / ".claude" / "settings.json"
+        path.parent.mkdir()
+        path.write_text('{"modelPicker": {"options": [{"model": "mine"}]}}', "utf-8")
+        told = self.told(ECHO, "--port", "0", "claude")
+        rows = [row["model"] for row in told["settings"]["modelPicker"]["options"]]
+        self.assertEqual(rows, ["mine", "echo/echo"])
+        self.assertEqual(sorted(each.name for each in path.parent.iterdir()), ["settings.json"])
+        self.assertEqual(path.read_text("utf-8"), '{"modelPicker": {"options": [{"model": "mine"}]}}')
+
+    def test_settings_of_the_command_line_are_merged(self) -> None:
+        given = self.home / "given.json"
+        given.write_text('{"env": {"A": "1"}, "model": "cheap"}', "utf-8")
+        told = self.told(ECHO, "--port", "0", "claude", "-p", "--settings", str(given), "x")
+        self.assertEqual((told["arguments"], told["settings"]["model"]), (["-p", "x"], "cheap"))
+        self.assertEqual(told["settings"]["env"]["A"], "1")
+        code, out, err = self.run_it(ECHO, "--port", "0", "claude", "--settings", "{x")
+        self.assertEqual((code, out, err.count("\n")), (2, "", 1))
+        self.assertIn("--settings: not JSON: ", err)
+
+    def test_signals_reach_claude_code(self) -> None:
+        for number, code in ((signal.SIGINT, 7), (signal.SIGTERM, 128 + signal.SIGTERM)):
+            with self.start(ECHO, "--port", "0", "claude", "wait") as process:
+                assert process.stdout is not None
+                path = Path(json.loads(process.stdout.readline())["path"])
+                self.assertEqual(process.stdout.readline(), "waiting\n")
+                process.send_signal(number)
+                self.assertEqual(process.wait(PATIENCE), code)
+                self.assertNotIn("Traceback", process.communicate()[1])
+            self.assertFalse(path.exists())
+
+    def test_what_is_not_installed_or_cannot_be_started(self) -> None:
+        for program in ("", "nothing-of-that-name"):
+            code, out, err = self.run_it(ECHO, "claude", CCRELAY_CLAUDE=program, PATH=str(self.home / "empty"))
+            self.assertEqual((code, out, err.count("\n")), (1, "", 1))
+            self.assertIn("npm install -g @anthropic-ai/claude-code", err)
+        self.program.write_text("#!/nowhere/python\n", "utf-8")
+        code, _, err = self.run_it(ECHO, "--port", "0", "claude")
+        self.assertEqual(code, 1)
+        self.assertIn(f"ccrelay: {self.program} cannot be started: No such file or directory", err)
+
+
+class TestSettings(unittest.TestCase):
+    def test_split(self) -> None:
+        for arguments, rest, settings in (
+            ([], [], {}),
+            (["--settings", '{"a": 1}', "-p"], ["-p"], {"a": 1}),
+            (["-p", '--settings={"a": 1}'], ["-p"], {"a": 1}),
+            (["--settings", '{"a": 1}', "--settings", '{"b": 2}'], [], {"b": 2}),
+            (["--", "--settings", "x"], ["--", "--settings", "x"], {}),
+        ):
+            self.assertEqual(split_settings(arguments), (rest, settings))
+
+    def test_what_cannot_be_read_is_a_sentence(self) -> None:
+        for given, words in (("/nowhere", "--settings /nowhere: cannot be read"), ('{"', "--settings: not JSON")):
+            with self.assertRaisesRegex(ValueError, words):
+                settings_of(given)
+
+    def test_the_relays_variables_win_and_other_rows_stay(self) -> None:
+        told = [Variable("A", "1", "why"), Variable("GONE", None, "why")]
+        picker = {"options": [{"model": "x"}, {"model": "y"}], "replaceBuiltInOptions": True}
+        given = {"env": {"A": "0", "B": "2"}, "modelPicker": {"options": [{"model": "y", "label": "Mine"}]}}
+        users = {"modelPicker": {"options": [{"model": "z"}]}}
+        found = session_settings(told, picker, users, given)
+        self.assertEqual(found["env"], {"A": "1", "B": "2", "GONE": ""})
+        self.assertEqual(found["modelPicker"]["options"], [{"model": "y", "label": "Mine"}, {"model": "x"}])
+        self.assertIs(found["modelPicker"]["replaceBuiltInOptions"], True)
+        odd = session_settings(told, picker, {"modelPicker": 3}, {"env": 4, "modelPicker": {"options": 5}})
+        self.assertEqual(odd["modelPicker"]["options"], picker["options"])
+
+    def test_options(self) -> None:
+        for arguments, value in (
+            (["--model", "x"], "x"),
+            (["-p", "--model=x"], "x"),
+            (["--model"], None),
+            (["-p"], None),
+        ):
+            self.assertEqual(option(arguments, "--model"), value)
+
+    def test_the_program_that_is_named_comes_first(self) -> None:
+        self.assertEqual(find_program({"CCRELAY_CLAUDE": sys.executable}), sys.executable)
+        self.assertIsNone(find_program({"CCRELAY_CLAUDE": "/nowhere/claude"}))
+
+
+if __name__ == "__main__":
+    unittest.main()
