@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 if sys.version_info < (3, 11):  # noqa: UP036  # said in a sentence, before tomllib is missed
     sys.exit(f"ccrelay needs Python 3.11 or later; this is {sys.version.split()[0]}")
@@ -22,6 +24,9 @@ CLAUDE = "Claude Code, wired to the relay; what stands behind it is Claude Code'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console that lacks a sign is no reason to end
     options = parse(sys.argv[1:] if argv is None else argv)
     try:
         config = load(config_path(options.config), os.environ, host=options.host, port=options.port)
@@ -90,8 +95,33 @@ def port(text: str) -> int:
 
 def config_path(given: str | None) -> Path:
     chosen = given or os.environ.get("CCRELAY_CONFIG")
-    return Path(chosen) if chosen else Path(__file__).resolve().parent / "relay.toml"
+    return Path(chosen) if chosen else default_config(Path(__file__).resolve().parent)
+
+
+def default_config(here: Path) -> Path:
+    """relay.toml beside the program; beside the archive that the program is in, or inside it; installed with it."""
+    own = here / "relay.toml"
+    if here.is_file():
+        beside = here.with_name("relay.toml")
+        return beside if beside.is_file() else own
+    return own if own.is_file() else installed_config() or own
+
+
+def installed_config() -> Path | None:
+    """Where pip put it: by the list of files that it keeps, whatever the scheme."""
+    from importlib import metadata
+
+    try:
+        files = metadata.files("ccrelay") or []
+    except metadata.PackageNotFoundError:
+        return None
+    return next((Path(str(file.locate())).resolve() for file in files if file.name == "relay.toml"), None)
+
+
+def console() -> NoReturn:
+    """For what drops the value of main(), as the archives of zipapp do."""
+    sys.exit(main())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    console()

@@ -13,9 +13,19 @@ import unittest
 from pathlib import Path
 from typing import Any
 
-from ccrelay_providers.commands.claude import find_program, option, session_settings, settings_of, split_settings
-from ccrelay_providers.commands.wiring import Variable
+from ccrelay_providers.commands.claude import (
+    find_program,
+    option,
+    session_settings,
+    settings_of,
+    split_settings,
+    wiring,
+)
+from ccrelay_providers.commands.lineup import Lineup
+from ccrelay_providers.commands.wiring import Client, Variable
+from ccrelay_providers.core.settings import Config, Routing, Server
 from tests.relay import ECHO, PATIENCE, ROOT, UNSET, Relay
+from tests.test_picker import ZAI
 
 STAND_IN = """#!{python}
 import json, os, signal, sys, urllib.request
@@ -35,6 +45,15 @@ if "wait" in sys.argv:
 sys.exit(5 if "fail" in sys.argv else 0)
 """
 ROUTED = ECHO + '[routes]\ncheap = ["echo/echo"]\n'
+
+
+def communicated(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What it printed up to its end; a process that does not end is killed with all that it started."""
+    try:
+        return process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
 
 
 @unittest.skipIf(os.name == "nt", "the stand-in is a script with a first line")
@@ -67,7 +86,7 @@ class TestCommand(unittest.TestCase):
 
     def run_it(self, config: str, *arguments: str, **environ: str) -> tuple[int, str, str]:
         with self.start(config, *arguments, **environ) as process:
-            out, err = process.communicate(timeout=PATIENCE)
+            out, err = communicated(process)
         return process.returncode, out, err
 
     def told(self, config: str, *arguments: str, **environ: str) -> dict[str, Any]:
@@ -110,17 +129,6 @@ class TestCommand(unittest.TestCase):
         rows = [row["model"] for row in told["settings"]["modelPicker"]["options"]]
         self.assertEqual(rows, ["cheap", "echo/echo"])
 
-    def test_the_window_of_the_model_that_the_session_begins_with(self) -> None:
-        models = (
-            'models = [{ id = "a", context = 40000 }, { id = "b", context = 60000 }, { id = "c", context = 9000 }]\n'
-        )
-        config = ECHO + '[providers.zai]\ntype = "zai"\napi_key = "k"\n' + models
-        for arguments, window in (((), "40000"), (("--model", "zai/b"), "60000"), (("--model=zai/b",), "60000")):
-            told = self.told(config, "--port", "0", "claude", *arguments)
-            self.assertEqual(told["environ"]["CLAUDE_CODE_MAX_CONTEXT_TOKENS"], window)
-        told = self.told(config, "--port", "0", "claude", CLAUDE_CODE_MAX_CONTEXT_TOKENS="1")
-        self.assertEqual(told["environ"]["CLAUDE_CODE_MAX_CONTEXT_TOKENS"], "1")
-
     def test_the_users_files_stay_as_they_are_and_their_rows_stay_in_the_picker(self) -> None:
         path = self.home / ".claude" / "settings.json"
         path.parent.mkdir()
@@ -142,14 +150,16 @@ class TestCommand(unittest.TestCase):
         self.assertIn("--settings: not JSON: ", err)
 
     def test_signals_reach_claude_code(self) -> None:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+        self.addCleanup(signal.signal, signal.SIGINT, before)
         for number, code in ((signal.SIGINT, 7), (signal.SIGTERM, 128 + signal.SIGTERM)):
             with self.start(ECHO, "--port", "0", "claude", "wait") as process:
                 assert process.stdout is not None
                 path = Path(json.loads(process.stdout.readline())["path"])
                 self.assertEqual(process.stdout.readline(), "waiting\n")
                 process.send_signal(number)
-                self.assertEqual(process.wait(PATIENCE), code)
-                self.assertNotIn("Traceback", process.communicate()[1])
+                err = communicated(process)[1]
+                self.assertEqual((process.returncode, "Traceback" in err), (code, False))
             self.assertFalse(path.exists())
 
     def test_what_is_not_installed_or_cannot_be_started(self) -> None:
@@ -161,6 +171,25 @@ class TestCommand(unittest.TestCase):
         code, _, err = self.run_it(ECHO, "--port", "0", "claude")
         self.assertEqual(code, 1)
         self.assertIn(f"ccrelay: {self.program} cannot be started: No such file or directory", err)
+
+
+class TestWiring(unittest.TestCase):
+    windows = {"zai/a": 40_000, "zai/b": 60_000, "zai/c": 9_000, "zai/d": 1_000_000}
+
+    def window(self, wanted: str, environ: dict[str, str]) -> str | None:
+        models = tuple(
+            {"id": id, "display_name": id, "max_input_tokens": window} for id, window in self.windows.items()
+        )
+        config = Config(Path("relay.toml"), Server(), Routing(), (), (ZAI,), ())
+        told = wiring(Lineup(models), config, "http://127.0.0.1:1", Client(environ, {}, False), wanted)
+        return next((each.value for each in told if each.name == "CLAUDE_CODE_MAX_CONTEXT_TOKENS"), None)
+
+    def test_the_window_of_the_model_that_the_session_begins_with_else_the_smallest(self) -> None:
+        for wanted, window in (("", "40000"), ("zai/b", "60000"), ("zai/d", "40000"), ("zai/c", None)):
+            self.assertEqual(self.window(wanted, {}), window, wanted)
+
+    def test_what_the_user_has_set_stays(self) -> None:
+        self.assertIsNone(self.window("", {"CLAUDE_CODE_MAX_CONTEXT_TOKENS": "1"}))
 
 
 class TestSettings(unittest.TestCase):

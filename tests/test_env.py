@@ -38,7 +38,7 @@ def env(config: str, *arguments: str, **environ: str) -> str:
 class TestLines(unittest.TestCase):
     def test_every_line_has_its_reason_above_it(self) -> None:
         lines = env(ECHO, "--shell", "sh").splitlines()
-        self.assertIn('eval "$(python ccrelay.py env)"', lines[0])
+        self.assertRegex(lines[0], r'To use it: eval "\$\(python\S* .*ccrelay.py env\)"$')
         self.assertIn("no relay listens on http://127.0.0.1:1 yet", lines[1])
         self.assertEqual(lines[2:4], ["# where the relay listens", "export ANTHROPIC_BASE_URL=http://127.0.0.1:1"])
         for above, line in pairwise(lines):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import configparser
+import plistlib
 import re
 import unittest
 from pathlib import Path
 
 import ccrelay_providers.echo as echo
 from ccrelay_providers import PROVIDERS
+from ccrelay_providers.commands.serve import DRAIN_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -38,6 +41,24 @@ class LinkTests(unittest.TestCase):
     def test_every_page_is_in_the_readme(self) -> None:
         for path in (ROOT / "docs").glob("*.md"):
             self.assertIn(f"(docs/{path.name})", page("README.md"))
+
+
+class ServiceTests(unittest.TestCase):
+    """The files of getting-started.md are what systemd and launchd take."""
+
+    def block(self, language: str) -> str:
+        return str(re.findall(rf"(?s)```{language}\n(.*?)```", page("docs/getting-started.md"))[0])
+
+    def test_systemd(self) -> None:
+        unit = configparser.RawConfigParser(strict=True)
+        unit.read_string(self.block("ini"))
+        self.assertIn("ccrelay.py", unit["Service"]["ExecStart"])
+        self.assertGreater(int(unit["Service"]["TimeoutStopSec"]), DRAIN_SECONDS)
+
+    def test_launchd(self) -> None:
+        told = plistlib.loads(self.block("xml").encode())
+        self.assertIn("ccrelay.py", told["ProgramArguments"][1])
+        self.assertGreater(told["ExitTimeOut"], DRAIN_SECONDS)
 
 
 class ContentTests(unittest.TestCase):

@@ -86,7 +86,8 @@ def relay(config: Config, log: Path) -> Iterator[Lineup | None]:
 @contextmanager
 def own_relay(config: Config, log: Path, reason: str) -> Iterator[Lineup | None]:
     """None if it cannot listen; that is said."""
-    config = replace(config, server=replace(config.server, host="127.0.0.1", port=0))
+    private = replace(config.server, host="127.0.0.1", port=0, tls_cert=None, tls_key=None)
+    config = replace(config, server=private)
     with log.open("w", encoding="utf-8", buffering=1) as lines:
         server, catalog = build(config, Log(config.server.log, lines))
         if server is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import shlex
 import sys
@@ -13,23 +14,26 @@ from ..core.settings import Config
 from .lineup import Lineup, lineup
 from .picker import behaves_as, foreign
 from .running import url
+from .screen import program
 from .wiring import Client, Variable, shared_window, variables
 
 ASK_SECONDS = 1.0  # a shell that starts up waits for this
 USE = {
-    "sh": 'eval "$(python ccrelay.py env)"',
-    "fish": "python ccrelay.py env --shell fish | source",
-    "powershell": "python ccrelay.py env --shell powershell | Out-String | Invoke-Expression",
+    "sh": 'eval "$({} env)"',
+    "fish": "{} env --shell fish | source",
+    "powershell": "{} env --shell powershell | Out-String | Invoke-Expression",
 }
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
+    if os.name != "nt" and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # values are bytes to a shell, whatever a terminal can show
     shell = options.shell or ("powershell" if os.name == "nt" else "sh")
     offered = lineup(config, ASK_SECONDS)
-    address = url(config.server.host, config.server.port)
-    print(f"# Claude Code, pointed at the relay. To use it: {USE[shell]}")
+    address = url(config.server.host, config.server.port, bool(config.server.tls_cert))
+    print(f"# Claude Code, pointed at the relay. To use it: {USE[shell].format(program())}")
     if offered.relay is None:
-        print(f"# no relay listens on {address} yet; `python ccrelay.py` starts one")
+        print(f"# no relay listens on {address} yet; `{program()}` starts one")
     for variable in lines(offered, config, address, Client.of(os.environ, Path.home())):
         print(f"# {_comment(variable.reason)}")
         print(("" if variable.live else "# ") + written(variable, shell))

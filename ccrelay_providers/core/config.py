@@ -99,7 +99,7 @@ def load(path: Path, environ: Mapping[str, str], **server: object) -> Config:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        return tomllib.loads(_content(path).decode("utf-8-sig"))
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
     except UnicodeDecodeError as error:
@@ -107,6 +107,16 @@ def _parse(path: Path) -> dict[str, Any]:
     except ValueError as error:
         message = f"not TOML: {error}"
     raise ConfigError([f"{path}: {message}"])
+
+
+def _content(path: Path) -> bytes:
+    """Of a file; the default one may stand inside the archive that this program is."""
+    if path.parent.is_file():
+        import zipfile
+
+        if zipfile.is_zipfile(path.parent):
+            return zipfile.Path(path.parent, path.name).read_bytes()
+    return path.read_bytes()
 
 
 def _tables(raw: dict[str, Any], errors: Errors) -> dict[str, Any]:
@@ -238,7 +248,7 @@ def _expand(value: Any, where: str, environ: Mapping[str, str], unset: Errors, e
 
 def _readable_secrets(path: Path, raw: dict[str, Any]) -> Iterator[str]:
     """A warning for each secret written out in a file that other users of this machine can read."""
-    if os.name != "posix" or not path.stat().st_mode & 0o044:
+    if os.name != "posix" or not path.is_file() or not path.stat().st_mode & 0o044:
         return
     tables = {"server": raw["server"]} | {_dot("providers", name): table for name, table in raw["providers"].items()}
     found = [(_dot(where, key), table[key]) for where, table in tables.items() for key in SECRETS if key in table]
