@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from ccrelay_providers.commands.claude import (
-    find_program,
     option,
     session_settings,
     settings_of,
     split_settings,
     wiring,
 )
+from ccrelay_providers.commands.client import Client, Setting
 from ccrelay_providers.commands.lineup import Lineup
-from ccrelay_providers.commands.wiring import Client, Variable
+from ccrelay_providers.commands.wiring import Variable
 from ccrelay_providers.core.settings import Config, Routing, Server
 from tests.relay import ECHO, PATIENCE, ROOT, UNSET, Relay
 from tests.test_picker import ZAI
@@ -181,7 +181,8 @@ class TestWiring(unittest.TestCase):
             {"id": id, "display_name": id, "max_input_tokens": window} for id, window in self.windows.items()
         )
         config = Config(Path("relay.toml"), Server(), Routing(), (), (ZAI,), ())
-        told = wiring(Lineup(models), config, "http://127.0.0.1:1", Client(environ, {}, False), wanted)
+        client = Client(None, {name: Setting(value, "here") for name, value in environ.items()})
+        told = wiring(Lineup(models), config, "http://127.0.0.1:1", client, wanted)
         return next((each.value for each in told if each.name == "CLAUDE_CODE_MAX_CONTEXT_TOKENS"), None)
 
     def test_the_window_of_the_model_that_the_session_begins_with_else_the_smallest(self) -> None:
@@ -212,12 +213,12 @@ class TestSettings(unittest.TestCase):
         told = [Variable("A", "1", "why"), Variable("GONE", None, "why")]
         picker = {"options": [{"model": "x"}, {"model": "y"}], "replaceBuiltInOptions": True}
         given = {"env": {"A": "0", "B": "2"}, "modelPicker": {"options": [{"model": "y", "label": "Mine"}]}}
-        users = {"modelPicker": {"options": [{"model": "z"}]}}
+        users = {"options": [{"model": "z"}]}
         found = session_settings(told, picker, users, given)
         self.assertEqual(found["env"], {"A": "1", "B": "2", "GONE": ""})
         self.assertEqual(found["modelPicker"]["options"], [{"model": "y", "label": "Mine"}, {"model": "x"}])
         self.assertIs(found["modelPicker"]["replaceBuiltInOptions"], True)
-        odd = session_settings(told, picker, {"modelPicker": 3}, {"env": 4, "modelPicker": {"options": 5}})
+        odd = session_settings(told, picker, 3, {"env": 4, "modelPicker": {"options": 5}})
         self.assertEqual(odd["modelPicker"]["options"], picker["options"])
 
     def test_options(self) -> None:
@@ -228,10 +229,6 @@ class TestSettings(unittest.TestCase):
             (["-p"], None),
         ):
             self.assertEqual(option(arguments, "--model"), value)
-
-    def test_the_program_that_is_named_comes_first(self) -> None:
-        self.assertEqual(find_program({"CCRELAY_CLAUDE": sys.executable}), sys.executable)
-        self.assertIsNone(find_program({"CCRELAY_CLAUDE": "/nowhere/claude"}))
 
 
 if __name__ == "__main__":

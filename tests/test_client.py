@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import sys
+import tempfile
 import unittest
+from pathlib import Path
+from unittest import mock
 
-from ccrelay_providers.commands.client import Client, Setting, calls, credentials, warnings
+from ccrelay_providers.commands.client import Client, Setting, calls, credentials, find_program, look, warnings
 from ccrelay_providers.core.settings import Server
 
 
 def client(**settings: str) -> Client:
-    return Client("claude", "2.1.330", {name: Setting(value, "here") for name, value in settings.items()}, False, ())
+    return Client("claude", {name: Setting(value, "here") for name, value in settings.items()})
 
 
 class TestAddress(unittest.TestCase):
@@ -57,6 +62,52 @@ class TestCredential(unittest.TestCase):
 
     def test_a_token_that_anthropic_will_refuse(self) -> None:
         self.assertIn("claude will refuse it", self.said(Server(), "claude", ANTHROPIC_AUTH_TOKEN="x"))
+
+
+class TestLook(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.home = Path(folder.name)
+        patch = mock.patch("pathlib.Path.home", return_value=self.home)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def write(self, name: str, content: object) -> None:
+        path = self.home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content), "utf-8")
+
+    def look(self, **environ: str) -> Client:
+        return look({"PATH": "", **environ}, self.home / "work")
+
+    def test_nothing_there(self) -> None:
+        found = self.look()
+        self.assertEqual((found.program, found.logged_in, found.picker, found.unreadable), (None, False, None, ()))
+
+    def test_each_sign_of_a_login(self) -> None:
+        self.assertTrue(self.look(CLAUDE_CODE_OAUTH_TOKEN="t").logged_in)
+        self.write(".claude.json", {"oauthAccount": {}})
+        self.assertTrue(self.look().logged_in)
+        other = str(self.home / "other")
+        self.assertFalse(self.look(CLAUDE_CONFIG_DIR=other).logged_in)
+        self.write("other/.credentials.json", {})
+        self.assertTrue(self.look(CLAUDE_CONFIG_DIR=other).logged_in)
+
+    def test_settings_beat_the_environment_and_only_the_users_own_picker_counts(self) -> None:
+        self.write(".claude/settings.json", {"env": {"A": 2}, "modelPicker": {"options": []}})
+        self.write("work/.claude/settings.json", {"env": {"B": "3"}, "modelPicker": {"options": [{"model": "x"}]}})
+        found = self.look(A="1", C="4")
+        self.assertEqual([found.value(name) for name in "ABC"], ["2", "3", "4"])
+        self.assertEqual(found.picker, {"options": []})
+
+    def test_the_program(self) -> None:
+        installed = self.home / ".local" / "bin" / "claude"
+        self.write(str(installed), "")
+        installed.chmod(0o755)
+        self.assertEqual(find_program({"PATH": ""}), str(installed))
+        self.assertEqual(find_program({"CCRELAY_CLAUDE": sys.executable}), sys.executable)
+        self.assertIsNone(find_program({"CCRELAY_CLAUDE": "/nowhere/claude"}))
 
 
 class TestHeaders(unittest.TestCase):

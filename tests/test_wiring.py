@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 import unittest
 from pathlib import Path
 
+from ccrelay_providers.commands.client import Client, Setting
 from ccrelay_providers.commands.lineup import Lineup
-from ccrelay_providers.commands.wiring import Client, Variable, shared_window, variables
+from ccrelay_providers.commands.wiring import Variable, shared_window, variables
 from ccrelay_providers.core.settings import Config, Provider, Route, RouteTarget, Routing, Server
 from tests.test_picker import ANTHROPIC, MODELS, WORK, ZAI
 
@@ -24,7 +23,7 @@ def config(*providers: Provider, server: Server = OPEN, routes: tuple[Route, ...
 
 
 def client(logged_in: bool = False, **environ: str) -> Client:
-    return Client(environ, {}, logged_in)
+    return Client(None, {name: Setting(value, "here") for name, value in environ.items()}, logged_in=logged_in)
 
 
 def told(
@@ -110,42 +109,6 @@ class TestOthers(unittest.TestCase):
     def test_the_smallest_window_in_which_claude_code_can_work(self) -> None:
         self.assertEqual(shared_window([131_072, None, 40_960, 8_192]), 40_960)
         self.assertIsNone(shared_window([None, 8_192]))
-
-
-class TestClient(unittest.TestCase):
-    def setUp(self) -> None:
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.home = Path(folder.name)
-
-    def write(self, name: str, content: object) -> None:
-        path = self.home / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
-
-    def logged_in(self, **environ: str) -> bool:
-        return Client.of(environ, self.home).logged_in
-
-    def test_nothing_there(self) -> None:
-        self.assertEqual(Client.of({"A": "1"}, self.home), Client({"A": "1"}, {}, False))
-
-    def test_each_sign_of_a_login(self) -> None:
-        self.assertTrue(self.logged_in(CLAUDE_CODE_OAUTH_TOKEN="t"))
-        self.write(".claude.json", {"oauthAccount": {}})
-        self.assertTrue(self.logged_in())
-        self.assertFalse(self.logged_in(CLAUDE_CONFIG_DIR=str(self.home / "other")))
-        self.write("other/.credentials.json", {})
-        self.assertTrue(self.logged_in(CLAUDE_CONFIG_DIR=str(self.home / "other")))
-
-    def test_settings_beat_the_shell(self) -> None:
-        self.write(".claude/settings.json", {"env": {"A": 2, "B": "3"}, "model": "opus"})
-        found = Client.of({"A": "1", "C": "4"}, self.home)
-        self.assertEqual((found.environ, found.settings["model"]), ({"A": "2", "B": "3", "C": "4"}, "opus"))
-
-    def test_files_that_are_no_json_say_nothing(self) -> None:
-        for content in ("{", "[]", "", '{"env": []}'):
-            self.write(".claude/settings.json", content)
-            self.assertEqual(dict(Client.of({}, self.home).environ), {})
 
 
 if __name__ == "__main__":

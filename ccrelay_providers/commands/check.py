@@ -137,7 +137,8 @@ def port_state(server: Server) -> tuple[str, str]:
 
 
 def _client(claude: client.Client, server: Server) -> Iterator[Row]:
-    yield "program", f"{claude.version or 'version not told'}  {claude.program}" if claude.program else "not found"
+    version = client.version(claude.program) if claude.program else ""
+    yield "program", f"{version or 'version not told'}  {claude.program}" if claude.program else "not found"
     base = claude.settings.get("ANTHROPIC_BASE_URL")
     where = "this relay" if client.calls(claude, server) else "elsewhere"
     yield "calls", f"{base.value}  ({base.source}): {where}" if base else "Anthropic: ANTHROPIC_BASE_URL is not set"

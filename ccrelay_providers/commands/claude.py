@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,26 +20,23 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from ..core.log import Log
 from ..core.settings import Config
 from ..wire.errors import RelayError
+from .client import NOT_INSTALLED, Client, look
 from .lineup import Json, Lineup, of_catalog, told_by
 from .picker import behaves_as, foreign, model_picker
 from .running import RunningRelay, find, url
 from .serve import LOOK_SECONDS, build
-from .wiring import Client, Variable, shared_window, variables
-
-NOT_INSTALLED = (
-    "Claude Code is not installed, or not on the PATH: `npm install -g @anthropic-ai/claude-code` gets it, "
-    "https://code.claude.com/docs/en/setup has other ways, and CCRELAY_CLAUDE names a program that is elsewhere"
-)
+from .wiring import Variable, shared_window, variables
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Claude Code's own exit code; 1 if it is not there or no relay can be had, 2 for settings that cannot be read."""
-    program = find_program(os.environ)
-    if program is None:
+    client = look(os.environ, Path.cwd())
+    if client.program is None:
         print(NOT_INSTALLED, file=sys.stderr)
         return 1
     try:
@@ -53,19 +49,11 @@ def run(options: argparse.Namespace, config: Config) -> int:
         offered = stack.enter_context(relay(config, folder / "relay.log"))
         if offered is None or offered.relay is None:
             return 1
-        client = Client.of(os.environ, Path.home())
         told = list(wiring(offered, config, offered.relay.url, client, option(arguments, "--model") or ""))
-        settings = session_settings(told, model_picker(offered.models, config), client.settings, given)
+        settings = session_settings(told, model_picker(offered.models, config), client.picker, given)
         path = folder / "settings.json"
         write_privately(path, json.dumps(settings))
-        return attend([program, "--settings", str(path), *arguments], environment(told, os.environ))
-
-
-def find_program(environ: Mapping[str, str]) -> str | None:
-    """$CCRELAY_CLAUDE, else `claude` on the PATH, else where its installer puts it."""
-    if given := environ.get("CCRELAY_CLAUDE"):
-        return shutil.which(given)
-    return shutil.which("claude") or shutil.which("claude", path=str(Path.home() / ".local" / "bin"))
+        return attend([client.program, "--settings", str(path), *arguments], environment(told, os.environ))
 
 
 # --- the relay
@@ -117,7 +105,7 @@ def wiring(offered: Lineup, config: Config, address: str, client: Client, wanted
     windows = {model["id"]: model.get("max_input_tokens") for model in foreign(offered.models, config)}
     small = {name: window for name, window in windows.items() if not behaves_as(window)}
     first = [small[wanted]] if wanted in small else list(small.values())
-    if not client.environ.get("CLAUDE_CODE_MAX_CONTEXT_TOKENS") and (shared := shared_window(first)):
+    if not client.value("CLAUDE_CODE_MAX_CONTEXT_TOKENS") and (shared := shared_window(first)):
         yield Variable("CLAUDE_CODE_MAX_CONTEXT_TOKENS", str(shared), "the window of the small models")
 
 
@@ -127,12 +115,12 @@ def environment(told: Sequence[Variable], environ: Mapping[str, str]) -> dict[st
     return kept | {each.name: each.value for each in told if each.value is not None}
 
 
-def session_settings(told: Sequence[Variable], picker: Json, users: Json, given: Json) -> Json:
+def session_settings(told: Sequence[Variable], picker: Json, users: Any, given: Json) -> Json:
     """`given`, what came with --settings, with what the relay needs. Its rows come first, or else the user's own: of
     several `modelPicker` Claude Code takes one. `env` stands here too, since the user's settings beat the shell."""
-    own = given.get("modelPicker") or users.get("modelPicker") or {}
-    rows = own.get("options") if isinstance(own, dict) else None
-    first = rows if isinstance(rows, list) else []
+    own = given.get("modelPicker") or users
+    own = own if isinstance(own, dict) else {}
+    first = own["options"] if isinstance(own.get("options"), list) else []
     taken = {row.get("model") for row in first if isinstance(row, dict)}
     options = [*first, *(row for row in picker["options"] if row["model"] not in taken)]
     env = given.get("env") if isinstance(given.get("env"), dict) else {}

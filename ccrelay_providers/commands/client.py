@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from urllib.parse import urlsplit
 from ..core.config import is_loopback
 from ..core.settings import Server
 
-INSTALL = "npm install -g @anthropic-ai/claude-code, or see https://claude.com/claude-code"
+NOT_INSTALLED = (
+    "claude is not installed, or not in PATH: npm install -g @anthropic-ai/claude-code, or see "
+    "https://claude.com/claude-code; CCRELAY_CLAUDE names one that is elsewhere"
+)
 OTHER_CLOUDS = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
 VERSION_SECONDS = 10.0
 
@@ -30,13 +34,15 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """program: where it is, None if it is not installed. key_helper: the settings name a program that tells the key."""
+    """program: where it is, None if it is not installed. key_helper: the settings name a program that tells the key.
+    picker: the user's own `modelPicker`."""
 
     program: str | None
-    version: str
     settings: Mapping[str, Setting]
-    key_helper: bool
-    unreadable: tuple[str, ...]
+    key_helper: bool = False
+    logged_in: bool = False
+    picker: Any = None
+    unreadable: tuple[str, ...] = ()
 
     def value(self, name: str) -> str:
         setting = self.settings.get(name)
@@ -49,18 +55,37 @@ class Client:
 def look(environ: Mapping[str, str], folder: Path) -> Client:
     """As Claude Code would find things if it were started in this folder."""
     settings = {name: Setting(value, "environment") for name, value in environ.items() if value}
-    unreadable, helper = [], False
-    for path in settings_files(environ, folder):
+    unreadable, helper, picker = [], False, None
+    for number, path in enumerate(settings_files(environ, folder)):
         try:
             table = read(path)
         except ValueError as error:
             unreadable.append(str(error))
             continue
         helper = bool(table.get("apiKeyHelper", helper))
+        picker = table.get("modelPicker") if number == 0 else picker  # a project's does not count
         variables = table.get("env") if isinstance(table.get("env"), dict) else {}
         settings |= {name: Setting(str(value), shown(path)) for name, value in (variables or {}).items()}
-    program = shutil.which("claude", path=environ.get("PATH"))
-    return Client(program, version(program) if program else "", settings, helper, tuple(unreadable))
+    return Client(find_program(environ), settings, helper, logged_in(environ), picker, tuple(unreadable))
+
+
+def find_program(environ: Mapping[str, str]) -> str | None:
+    """$CCRELAY_CLAUDE, else `claude` on the PATH, else where its installer puts it."""
+    if given := environ.get("CCRELAY_CLAUDE"):
+        return shutil.which(given, path=environ.get("PATH"))
+    installed = str(Path.home() / ".local" / "bin")
+    return shutil.which("claude", path=environ.get("PATH")) or shutil.which("claude", path=installed)
+
+
+def logged_in(environ: Mapping[str, str]) -> bool:
+    """Whether there is a Claude login: in a variable, in a file, or, as on a Mac, elsewhere with its name in a file."""
+    if environ.get("CLAUDE_CODE_OAUTH_TOKEN"):
+        return True
+    own = environ.get("CLAUDE_CONFIG_DIR")
+    with suppress(ValueError):
+        if "oauthAccount" in read((Path(own) if own else Path.home()) / ".claude.json"):
+            return True
+    return ((Path(own) if own else Path.home() / ".claude") / ".credentials.json").exists()
 
 
 def settings_files(environ: Mapping[str, str], folder: Path) -> Iterator[Path]:
@@ -132,7 +157,7 @@ def warnings(client: Client, server: Server, passes_through: str | None) -> Iter
     credential."""
     yield from client.unreadable
     if client.program is None:
-        yield f"claude is not installed, or not in PATH: {INSTALL}"
+        yield NOT_INSTALLED
     yield from _address(client, server)
     yield from _credential(client, server, passes_through)
 

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..core.settings import Config
+from .client import Client, look
 from .lineup import Lineup, lineup
 from .picker import behaves_as, foreign
 from .running import url
 from .screen import program
-from .wiring import Client, Variable, shared_window, variables
+from .wiring import Variable, shared_window, variables
 
 ASK_SECONDS = 1.0  # a shell that starts up waits for this
 USE = {
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
     print(f"# Claude Code, pointed at the relay. To use it: {USE[shell].format(program())}")
     if offered.relay is None:
         print(f"# no relay listens on {address} yet; `{program()}` starts one")
-    for variable in lines(offered, config, address, Client.of(os.environ, Path.home())):
+    for variable in lines(offered, config, address, look(os.environ, Path.cwd())):
         print(f"# {_comment(variable.reason)}")
         print(("" if variable.live else "# ") + written(variable, shell))
     sys.stdout.flush()
@@ -54,7 +55,7 @@ def lines(offered: Lineup, config: Config, address: str, client: Client) -> Iter
 
 def discovery(client: Client) -> Variable:
     reason = "the relay's models in the /model picker"
-    if client.environ.get("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"):
+    if client.value("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"):
         reason += "; not as long as CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC is set"
     return Variable("CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY", "1", reason)
 

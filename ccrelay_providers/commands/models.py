@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from ..core.endpoints import window_words
 from ..core.settings import Config
 from .lineup import Json, Lineup, lineup
+from .terminal import Terminal, cells
 
 ASK_SECONDS = 5.0  # what an Ollama has to say what it has
 ABILITIES = {"tools": "tool_use", "vision": "image_input", "thinking": "thinking"}
-Column = tuple[str, list[str]]
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
@@ -27,7 +27,8 @@ def run(options: argparse.Namespace, config: Config) -> int:
     if options.json:
         print(json.dumps(chosen, ensure_ascii=True, indent=2))
     elif chosen:
-        print("\n".join(table(chosen, width(), plain=not sys.stdout.isatty())))
+        terminal = Terminal(sys.stdout, os.environ)
+        terminal.table(grid(chosen, terminal.width), indent=0)
     sys.stdout.flush()
     if not chosen:
         print(nothing(options.filter, len(rows)), file=sys.stderr)
@@ -83,43 +84,24 @@ def nothing(wanted: str | None, count: int) -> str:
 # --- the table
 
 
-def width() -> int:
-    return shutil.get_terminal_size((80, 24)).columns
+def grid(rows: Sequence[Json], width: int) -> list[tuple[str, ...]]:
+    """The lines of the table, its head first; without the columns that say nothing about any model."""
+    shown = {title: column for title, column in _columns(rows).items() if any(column)}
+    if sum(2 + max(cells(each) for each in (title, *column)) for title, column in shown.items()) - 2 > width:
+        shown.pop("NAME", None)  # the id says nearly the same
+    return [tuple(shown), *zip(*shown.values(), strict=True)]
 
 
-def table(rows: Sequence[Json], columns: int, plain: bool) -> list[str]:
-    """Lines; what says nothing about any model is left out. plain: whole and for other programs, however wide."""
-    shown = [column for column in _columns(rows) if any(column[1])]
-    if not plain and sum(_wide(column) + 2 for column in shown) - 2 > columns:
-        shown = [column for column in shown if column[0] != "name"]  # the id says nearly the same
-    lines = [_line(shown, [title.upper() for title, _ in shown])]
-    lines += [_line(shown, cells) for cells in zip(*(cells for _, cells in shown), strict=True)]
-    return lines if plain else [_cut(line, columns) for line in lines]
-
-
-def _columns(rows: Sequence[Json]) -> list[Column]:
-    return [
-        ("model", [each["id"] for each in rows]),
-        ("name", [each["name"] or "" for each in rows]),
-        ("window", [_tokens(each["context"]) for each in rows]),
-        ("output", [_tokens(each["max_output"]) for each in rows]),
-        ("abilities", [" ".join(word for word in ABILITIES if each[word]) for each in rows]),
-        ("health", [each["health"] or "" for each in rows]),
-        ("routes", [" ".join(each["routes"]) for each in rows]),
-    ]
-
-
-def _wide(column: Column) -> int:
-    return max(len(cell) for cell in (column[0], *column[1]))
-
-
-def _line(columns: Iterable[Column], cells: Iterable[str]) -> str:
-    padded = (f"{cell:<{_wide(column)}}" for column, cell in zip(columns, cells, strict=True))
-    return "  ".join(padded).rstrip()
-
-
-def _cut(line: str, columns: int) -> str:
-    return line if len(line) <= columns else line[: columns - 1] + "…"
+def _columns(rows: Sequence[Json]) -> dict[str, list[str]]:
+    return {
+        "MODEL": [each["id"] for each in rows],
+        "NAME": [each["name"] or "" for each in rows],
+        "WINDOW": [_tokens(each["context"]) for each in rows],
+        "OUTPUT": [_tokens(each["max_output"]) for each in rows],
+        "ABILITIES": [" ".join(word for word in ABILITIES if each[word]) for each in rows],
+        "HEALTH": [each["health"] or "" for each in rows],
+        "ROUTES": [" ".join(each["routes"]) for each in rows],
+    }
 
 
 def _tokens(count: Any) -> str:

@@ -1,18 +1,15 @@
 """What Claude Code's environment has to say so that it talks to the relay, each variable with its reason.
 
-A setting's `env` beats the shell's in Claude Code, so both count as its environment here. Nothing is written.
+Nothing is written; the user's settings are only looked at.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from ..core.settings import Config
+from .client import OTHER_CLOUDS, Client
 from .lineup import Lineup
 from .picker import foreign, named, tier_slots
 
@@ -21,7 +18,6 @@ SMALLEST_WINDOW = (
     32_000  # tokens; what is smaller cannot hold Claude Code's own prompt, and says nothing about a session
 )
 LONGEST_SILENCE = 1_800_000  # ms; Claude Code takes no more
-ELSEWHERE = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY", "CLAUDE_CODE_USE_MANTLE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,44 +30,15 @@ class Variable:
     live: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
-    """Claude Code as it is set up here: its environment and its settings."""
-
-    environ: Mapping[str, str]
-    settings: dict[str, Any]
-    logged_in: bool
-
-    @classmethod
-    def of(cls, environ: Mapping[str, str], home: Path) -> Client:
-        """Reads the user's files, and changes none."""
-        folder = Path(environ.get("CLAUDE_CONFIG_DIR") or home / ".claude")
-        settings = read_json(folder / "settings.json")
-        account = (Path(environ["CLAUDE_CONFIG_DIR"]) if environ.get("CLAUDE_CONFIG_DIR") else home) / ".claude.json"
-        logged_in = (folder / ".credentials.json").exists() or "oauthAccount" in read_json(account)
-        env = settings.get("env")
-        own = {name: str(value) for name, value in env.items()} if isinstance(env, dict) else {}
-        merged = {**environ, **own}
-        return cls(merged, settings, logged_in or bool(merged.get("CLAUDE_CODE_OAUTH_TOKEN")))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Empty if there is none, or none that can be read: then Claude Code says so."""
-    with suppress(OSError, ValueError):
-        told = json.loads(path.read_text("utf-8"))
-        return told if isinstance(told, dict) else {}
-    return {}
-
-
 def variables(offered: Lineup, config: Config, url: str, client: Client, wanted: str = "") -> Iterator[Variable]:
     """What `env` and `claude` have in common. wanted: the model that the session begins with, if that is known."""
     yield Variable("ANTHROPIC_BASE_URL", url, "where the relay listens")
     yield from credentials(offered, config, client, wanted)
-    for name in ELSEWHERE:
-        if client.environ.get(name):
+    for name in OTHER_CLOUDS:
+        if client.value(name):
             yield Variable(name, None, "it would send Claude Code past the relay")
-    if any(client.environ.get(name) for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy")):
-        yield Variable("NO_PROXY", _without_proxy(client.environ, url), "the relay is reached without the proxy")
+    if any(client.value(name) for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy")):
+        yield Variable("NO_PROXY", _without_proxy(client, url), "the relay is reached without the proxy")
     yield Variable("CLAUDE_CODE_GATEWAY_HINT_HEADERS", "1", "says which calls are in the background: yours go first")
     yield from slots(offered, config, client)
     yield from default_model(offered, config, client)
@@ -85,15 +52,15 @@ def variables(offered: Lineup, config: Config, url: str, client: Client, wanted:
 
 def credentials(offered: Lineup, config: Config, client: Client, wanted: str) -> Iterator[Variable]:
     """The relay's token where it wants one; else any word where Claude Code would ask for a login that nobody needs."""
-    key = client.environ.get("ANTHROPIC_API_KEY")
+    key = client.value("ANTHROPIC_API_KEY")
     passes = passes_through(config)
     own = _has_own(client)
     if config.server.token and passes and own:
-        headers = _with_header(client.environ.get("ANTHROPIC_CUSTOM_HEADERS", ""), config.server.token)
+        headers = _with_header(client.value("ANTHROPIC_CUSTOM_HEADERS"), config.server.token)
         yield Variable("ANTHROPIC_CUSTOM_HEADERS", headers, "the relay's token; your own credential goes to Anthropic")
     elif config.server.token:
         yield Variable("ANTHROPIC_AUTH_TOKEN", config.server.token, "the relay's token (server.token)")
-    elif passes and not own and not client.environ.get("ANTHROPIC_AUTH_TOKEN"):
+    elif passes and not own and not client.value("ANTHROPIC_AUTH_TOKEN"):
         reason = "no Claude login found; any word will do for the other providers' models. Claude's own need a login"
         needed = bool(foreign(offered.models, config)) or wanted.partition("/")[0] in _without_client(config)
         yield Variable("ANTHROPIC_AUTH_TOKEN", ANY_WORD, reason, live=needed)
@@ -113,7 +80,7 @@ def passes_through(config: Config) -> bool:
 
 def _has_own(client: Client) -> bool:
     """Whether Claude Code has a credential for Anthropic."""
-    return client.logged_in or bool(client.environ.get("ANTHROPIC_API_KEY"))
+    return client.logged_in or client.key_helper or bool(client.value("ANTHROPIC_API_KEY"))
 
 
 def _without_client(config: Config) -> set[str]:
@@ -126,9 +93,9 @@ def _with_header(headers: str, token: str) -> str:
     return "\n".join([*kept, f"x-ccrelay-token: {token}"])
 
 
-def _without_proxy(environ: Mapping[str, str], url: str) -> str:
+def _without_proxy(client: Client, url: str) -> str:
     host = url.partition("://")[2].rpartition(":")[0].strip("[]")
-    names = [name for name in (environ.get("NO_PROXY") or environ.get("no_proxy") or "").split(",") if name]
+    names = [name for name in (client.value("NO_PROXY") or client.value("no_proxy")).split(",") if name]
     return ",".join(names if host in names or "*" in names else [*names, host])
 
 
@@ -139,7 +106,7 @@ def slots(offered: Lineup, config: Config, client: Client) -> Iterator[Variable]
     """The rows Opus, Sonnet, Haiku and Fable, where a route answers them; what the user has set stays."""
     for tier, name, route in tier_slots(offered.models, config):
         slot = f"ANTHROPIC_DEFAULT_{tier}_MODEL"
-        if client.environ.get(slot):
+        if client.value(slot):
             continue
         first = next(iter(named(route.targets[0].model, offered.models)), None)
         label = first["display_name"] if first else route.targets[0].model
@@ -152,8 +119,8 @@ def default_model(offered: Lineup, config: Config, client: Client) -> Iterator[V
     """Where Claude's own models cannot answer, a session that names none begins with the first that can."""
     others = foreign(offered.models, config)
     claudes = any(each.type == "anthropic" and not each.off for each in config.providers)
-    able = claudes and (not passes_through(config) or _has_own(client) or client.environ.get("ANTHROPIC_AUTH_TOKEN"))
-    if others and not able and not client.environ.get("ANTHROPIC_DEFAULT_MODEL"):
+    able = claudes and (not passes_through(config) or _has_own(client) or client.value("ANTHROPIC_AUTH_TOKEN"))
+    if others and not able and not client.value("ANTHROPIC_DEFAULT_MODEL"):
         reason = "for sessions that name no model: Claude's own cannot answer here"
         yield Variable("ANTHROPIC_DEFAULT_MODEL", others[0]["id"], reason)
 
