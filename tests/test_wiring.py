@@ -98,7 +98,7 @@ class TestOthers(unittest.TestCase):
         routed = config(ANTHROPIC, ZAI, routes=(Route("claude-haiku-*", (RouteTarget("zai/glm-4.7"),)),))
         found = live(routed, client(logged_in=True))
         self.assertEqual(found["ANTHROPIC_DEFAULT_HAIKU_MODEL"], "claude-haiku-4-5")
-        self.assertEqual(found["ANTHROPIC_DEFAULT_HAIKU_MODEL_NAME"], "GLM-4.7")
+        self.assertEqual(found["ANTHROPIC_DEFAULT_HAIKU_MODEL_NAME"], "GLM-4.7 as Haiku")
         mine = client(logged_in=True, ANTHROPIC_DEFAULT_HAIKU_MODEL="mine")
         self.assertNotIn("ANTHROPIC_DEFAULT_HAIKU_MODEL", live(routed, mine))
 

@@ -111,7 +111,7 @@ def slots(offered: Lineup, config: Config, client: Client) -> Iterator[Variable]
         first = next(iter(named(route.targets[0].model, offered.models)), None)
         label = first["display_name"] if first else route.targets[0].model
         yield Variable(slot, name, f"the route {route.pattern} answers it")
-        yield Variable(f"{slot}_NAME", label, "what it is then")
+        yield Variable(f"{slot}_NAME", f"{label} as {tier.capitalize()}", "what it is then")
         yield Variable(f"{slot}_DESCRIPTION", (first or {}).get("description") or f"route {route.pattern}", "the same")
 
 

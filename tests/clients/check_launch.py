@@ -31,6 +31,7 @@ def checks(claude: ClaudeCode) -> Iterator[Check]:
         ("launch, env in a shell", env_in_a_shell),
         ("launch, the picker has a row for every model", rows),
         ("launch, windows are assumed as they are", windows),
+        ("launch, a row of the client's that a route answers says so", slots),
     ):
         yield name, partial(function, claude)
 
@@ -127,6 +128,18 @@ def windows(claude: ClaudeCode, stage: Stage) -> None:
         with interactive(claude, stage, "--model", model) as terminal:
             terminal.type("/context")
             terminal.wait(rf"(?i)/{window} tokens")
+
+
+def slots(claude: ClaudeCode, stage: Stage) -> None:
+    config = stage.folder / "relay.toml"
+    routed = '[routes]\n"claude-haiku-*" = ["zai/glm-4.7", "anthropic/claude-haiku-5-5"]\n'
+    config.write_text(config.read_text("utf-8").replace("[routes]\n", routed), "utf-8")
+    with interactive(claude, stage) as terminal:
+        pick(terminal, "GLM-4.7 as Haiku", confirmed="Haiku 4.5")
+        terminal.type("say lychee")
+        terminal.wait(r"● glm-4\.7 heard: (.|\n)*say lychee\n✻")
+        terminal.type("/context")
+        terminal.wait(r"/200k tokens")
 
 
 @contextmanager

@@ -71,8 +71,8 @@ def switch(terminal: Screen, model: str, label: str = "") -> None:
     confirm_switch(terminal, re.escape(label or model))
 
 
-def pick(terminal: Screen, label: str) -> None:
-    """Switches by a row of the /model picker."""
+def pick(terminal: Screen, label: str, confirmed: str = "") -> None:
+    """Switches by a row of the /model picker. confirmed: what the client calls it then, if that is not the label."""
     terminal.type("/model")
     text = terminal.wait(rf"❯ +\d+\. (.|\n)*\d+\. +{label} ")
     wanted = int(re.findall(rf"(\d+)\. +{label} ", text)[0])
@@ -80,7 +80,7 @@ def pick(terminal: Screen, label: str) -> None:
         terminal.press("Down" if wanted > current else "Up")
         text = terminal.wait_change(text)
     terminal.press("Enter")
-    confirm_switch(terminal, label)
+    confirm_switch(terminal, confirmed or label)
 
 
 def confirm_switch(terminal: Screen, label: str) -> None:
