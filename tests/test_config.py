@@ -331,6 +331,8 @@ class TestFiles(ConfigTestCase):
     def test_not_toml(self) -> None:
         self.path.write_text("[server]\nport 8787\n")
         self.assertRegex(self.error(self.path), r"^/relay.toml: not TOML: .*\(at line 2, column 6\)$")
+        self.path.write_text("a = " + "[" * 5000)
+        self.assertRegex(self.error(self.path), "^/relay.toml: not TOML that anybody wrote: nested too deeply$")
 
 
 class TestSecrets(ConfigTestCase):

@@ -106,6 +106,8 @@ def _parse(path: Path) -> dict[str, Any]:
         message = f"not UTF-8 (at line {1 + error.object[: error.start].count(10)})"
     except ValueError as error:
         message = f"not TOML: {error}"
+    except RecursionError:
+        message = "not TOML that anybody wrote: nested too deeply"
     raise ConfigError([f"{path}: {message}"])
 
 
