@@ -213,6 +213,8 @@ class Stream:
         self.status: int | None = None
         self.headers: dict[str, str] = {}
         self.body = b""
+        self.ended = False
+        """Whether the last chunk has been read."""
 
     def __enter__(self) -> Stream:
         return self
@@ -242,6 +244,7 @@ class Stream:
             data = self._file.read(int(size, 16))
             self._file.readline()
             if not data:
+                self.ended = True
                 return
             self.body += data
             yield time.monotonic(), data
