@@ -164,7 +164,7 @@ class Listening:
 
     def ignore(self, *arguments: object) -> None: ...
 
-    opened = closing = begin = finish = admit = ignore
+    opened = closing = begin = finished = admit = ignore
 
     def answer(self, request: Request, downstream: Downstream) -> None:
         self.bodies.append(bytes(request.body))
