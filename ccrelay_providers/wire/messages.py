@@ -150,7 +150,7 @@ class MessagesRequest:
         """Where the top-level model stands in `raw`: once, unless the key is given twice."""
         if self._spans is None:
             first = _FIRST_KEY.match(self.raw)
-            if first is not None and self.raw.count(b'"model"') == 1 and b"\\u" not in self.raw:
+            if first is not None and not self._model_again(first.end()):
                 self._spans = [(first.start(1) - 1, first.end(1) + 1)]
             else:
                 text = self.raw.decode()
