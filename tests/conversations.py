@@ -33,7 +33,7 @@ class Author:
 
     def __init__(self, random: Random) -> None:
         self.random = random
-        self._words = 0
+        self._words = self._ids = 0
 
     def word(self) -> str:
         self._words += 1
@@ -185,7 +185,9 @@ class Author:
         return self.random.choice(ODD_IDS) if self.maybe(30) else prefix + self.hex(24)
 
     def hex(self, length: int) -> str:
-        return f"{self.random.getrandbits(4 * length):0{length}x}"
+        """One that was not written before, whatever the dice say."""
+        self._ids += 1
+        return f"{self.random.getrandbits(4 * length - 16):0{length - 4}x}{self._ids:04x}"
 
 
 def calls_in(message: Json) -> list[Json]:
