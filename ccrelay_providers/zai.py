@@ -235,6 +235,7 @@ class _Repairs:
                 block["signature"] = history.mark(_TYPE, str(block.get("signature") or ""))
             self._block(block)
         self._stop_reason(body)
+        self._last_usage(body)
 
     def event(self, kind: str, data: Json) -> bool | Json:
         """A `Repair`, see Passthrough."""
@@ -250,7 +251,8 @@ class _Repairs:
             case "content_block_stop" if index in self._unsigned:
                 return self._signature(index)
             case "message_delta":
-                return self._stop_reason(as_object(data.get("delta")))
+                changed = self._stop_reason(as_object(data.get("delta")))
+                return self._last_usage(data) or changed
         if "code" in data and "msg" in data:  # the gateway's own envelope
             raise self._failure(dumps(data))
         return False
@@ -264,6 +266,13 @@ class _Repairs:
         self._report.estimate = estimate
         message["usage"] = {"output_tokens": 0, **as_object(message.get("usage")), "input_tokens": estimate}
         return True
+
+    def _last_usage(self, data: Json) -> bool:
+        """An answer that was never counted leaves the meter at the estimate, not at zero."""
+        if self._report.prompt_tokens:
+            return False
+        self._report.notes.append("input_tokens is an estimate")
+        return self._usage(data)
 
     def _start(self, index: int, block: Json) -> bool:
         if block.get("type") != "thinking":

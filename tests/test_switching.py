@@ -39,7 +39,7 @@ models = ["claude-opus-5-5"]
 type = "zai"
 base_url = "{zai}/api/anthropic"
 api_key = "zai-secret"
-models = [{{ id = "glm-5.2", context = 1000000, max_output = 131072 }}]
+models = [{{ id = "glm-5.2", context = 1000000, max_output = 131072 }}, {{ id = "glm-4.5v", context = 64000 }}]
 [providers.ollama]
 type = "ollama"
 base_url = "{ollama}"
@@ -297,6 +297,19 @@ class MatrixTests(unittest.TestCase):
         for begin, other in product(MODELS, MODELS):
             self.setUp()
             self.cell(begin, other, moving=False)
+
+    def test_a_window_that_is_too_small_is_told_before_anything_is_sent(self) -> None:
+        session = Session(self.ask, False, "overflow", [], self.words)
+        session.say("anthropic", text("prose " * 80_000))
+        body: Json = {"max_tokens": 1000, "messages": [message for message, _ in session.messages]}
+        body["messages"].append({"role": "user", "content": "and now?"})
+        for kind, model, window in (("zai", "zai/glm-4.5v", 64_000), ("ollama", "ollama/qwen3:8b", 40_960)):
+            for stream in (True, False):
+                answer = self.relays[kind].messages({**body, "model": model, "stream": stream}, HEADERS)
+                message = answer.json["error"]["message"]
+                self.assertEqual((400, "invalid_request_error"), (answer.status, answer.json["error"]["type"]))
+                self.assertRegex(message, rf"\Aprompt is too long: 1[0-9]{{5}} tokens > {window} maximum\Z")
+            self.assertFalse([request for request in self.upstreams[kind].requests() if request.path in PATHS])
 
     def test_walks(self) -> None:
         """Longer conversations, with everything in them; tests/walks.py has more, without sockets."""

@@ -150,9 +150,12 @@ class AnswerTests(unittest.TestCase):
         return b"".join(pieces), report
 
     def test_counts_of_zero_are_no_counts(self) -> None:
-        _, report = self.stream({"type": "message_delta", "delta": {"stop_reason": "end_turn"}})
-        self.assertIsNone(report.input_tokens)
-        self.assertGreater(report.estimate or 0, 0)
+        for usage in ({}, {"usage": {"input_tokens": 0, "output_tokens": 3}}):
+            sent, report = self.stream({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, **usage})
+            self.assertIsNone(report.input_tokens)
+            self.assertGreater(report.estimate or 0, 0)
+            self.assertEqual(2, sent.count(b'"input_tokens":%d' % (report.estimate or 0)))
+            self.assertIn("input_tokens is an estimate", report.notes)
 
     def test_redacted_thinking_is_marked(self) -> None:
         block = {"type": "redacted_thinking", "data": "opaque"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from operator import is_
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import blocks, tokens
 from .errors import ContextOverflow
@@ -234,42 +234,44 @@ def _tools(body: Json, dropped: Counter[str]) -> list[Json]:
     Deferred ones wait until the history refers to them; where Anthropic would have searched for them, nobody can, so
     they do not wait.
     """
-    given = [*(body.get("tools") or []), *_defined(body["messages"])]
+    news = _news(body["messages"])
+    given = [*(body.get("tools") or []), *news.defined]
     own = [tool for tool in given if tool.get("type") in (None, "custom")]
     dropped.update(["server_tool"] * (len(given) - len(own)))
     searched = any(str(tool.get("type")).startswith("tool_search_tool") for tool in given)
-    known, removed = _referred(body["messages"])
     offered: dict[Any, Json] = {}
     for tool in own:
         name = tool.get("name")
-        if name not in removed and (searched or not tool.get("defer_loading") or name in known):
+        if name not in news.removed and (searched or not tool.get("defer_loading") or name in news.known):
             offered[name] = {key: tool[key] for key in _TOOL_FIELDS if key in tool}
     return list(offered.values())
 
 
-def _defined(messages: list[Json]) -> list[Json]:
-    """Tools that are written out in a system turn."""
-    changes = (block for block in _parts(messages) if block["type"] == "tool_addition")
-    definitions = (_object(_object(block.get("tool")).get("definition")) for block in changes)
-    return [definition for definition in definitions if definition]
+class _News(NamedTuple):
+    """What a history says of tools: those it writes out; names that a search brought up, a turn added or a model
+    called; names that a turn took away."""
+
+    defined: list[Json]
+    known: set[str]
+    removed: set[str]
 
 
-def _referred(messages: list[Json]) -> tuple[set[str], set[str]]:
-    """Names of tools that a search brought up, a turn added or a model called, and of those that were taken away."""
-    known: set[str] = set()
-    removed: set[str] = set()
+def _news(messages: list[Json]) -> _News:
+    news = _News([], set(), set())
     for block in _parts(messages):
         kind = block["type"]
         if kind == "tool_use":
-            known.add(str(block.get("name")))
+            news.known.add(str(block.get("name")))
         elif kind == "tool_reference":
-            known.add(blocks.tool_name(block))
+            news.known.add(blocks.tool_name(block))
         elif kind in ("tool_addition", "tool_removal"):
-            name = blocks.tool_name(_object(block.get("tool")))
-            here, gone = (known, removed) if kind == "tool_addition" else (removed, known)
-            here.add(name)
-            gone.discard(name)
-    return known, removed
+            tool = _object(block.get("tool"))
+            here, gone = (news.known, news.removed) if kind == "tool_addition" else (news.removed, news.known)
+            here.add(blocks.tool_name(tool))
+            gone.discard(blocks.tool_name(tool))
+            if kind == "tool_addition" and (definition := _object(tool.get("definition"))):
+                news.defined.append(definition)
+    return news
 
 
 def _parts(messages: list[Json]) -> Iterator[Json]:
