@@ -36,6 +36,12 @@ _FIELDS = frozenset(
     "thinking output_config".split()
 )
 _IMAGES = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})  # all it takes: llxprt-code#3693
+_SHAPES: dict[str, Json] = {  # Anthropic refuses any other field when the block comes back
+    "text": {"text": ""},
+    "thinking": {"thinking": "", "signature": ""},
+    "redacted_thinking": {"data": ""},
+    "tool_use": {"id": "", "name": "", "input": {}},
+}
 _NAME_LIMIT = 64  # not told; what most models' own wires take, and shorter than the names of many MCP tools
 _SINGLE_ID = re.compile(r"[a-zA-Z0-9_-]{16,64}\Z")  # what is taken for an id that comes once, and that all take
 _EFFORTS = {"low": "low", "medium": "high", "high": "high", "xhigh": "max", "max": "max"}
@@ -231,9 +237,9 @@ class _Repairs:
         self._answer_id = str(body.get("id") or self._request.id)
         self._usage(body)
         for block in map(as_object, body["content"]):
-            if block.get("type") == "thinking":
-                block["signature"] = history.mark(_TYPE, str(block.get("signature") or ""))
             self._block(block)
+            if block.get("type") == "thinking":
+                block["signature"] = history.mark(_TYPE, block["signature"])
         self._stop_reason(body)
         self._last_usage(body)
 
@@ -275,28 +281,29 @@ class _Repairs:
         return self._usage(data)
 
     def _start(self, index: int, block: Json) -> bool:
-        if block.get("type") != "thinking":
-            return self._block(block)
-        self._unsigned[index] = str(block.get("signature") or "")
-        changed = block.get("signature") != ""
-        block["signature"] = ""
-        return changed
-
-    def _block(self, block: Json) -> bool:
-        """Ids and names that Anthropic would take, too. What Z.AI's own tools did must not pass for Anthropic's."""
-        kind = str(block.get("type"))
         given = dict(block)
+        self._block(block)
+        if block.get("type") == "thinking":
+            self._unsigned[index], block["signature"] = block["signature"], ""
+        return block != given
+
+    def _block(self, block: Json) -> None:
+        """Fields, ids and names that Anthropic would take, too. What Z.AI's own tools did must not pass for its."""
+        kind = str(block.get("type"))
+        if kind in _SHAPES:
+            given = dict(block)
+            block.clear()
+            block |= {"type": kind} | {key: given.get(key) or empty for key, empty in _SHAPES[kind].items()}
         if kind == "redacted_thinking":
-            block["data"] = history.mark(_TYPE, str(block.get("data") or ""))
+            block["data"] = history.mark(_TYPE, block["data"])
         elif kind == "tool_use":
             self._tool_uses += 1
-            block["id"] = self._id(str(block.get("id") or ""))
-            name = names.long_name(str(block.get("name") or ""), self._request.body.get("tools") or [], _NAME_LIMIT)
+            block["id"] = self._id(str(block["id"]))
+            name = names.long_name(str(block["name"]), self._request.body.get("tools") or [], _NAME_LIMIT)
             block["name"] = names.safe_name(name)
         elif kind == "server_tool_use" or kind.endswith(blocks.RESULT_SUFFIX):
             key = "id" if kind == "server_tool_use" else "tool_use_id"
             block[key] = f"{_TYPE}_{str(block.get(key) or '').removeprefix('srv')}"
-        return block != given
 
     def _id(self, given: str) -> str:
         """A short one, such as `call_0`, would come again in the next answer; the client knows calls by their ids."""

@@ -155,7 +155,8 @@ class Author:
         content += [self.text()] if self.maybe(70) else []
         for name, given in self.calls(names, 3):
             content.append({"type": "tool_use", "id": self.odd_id("call_"), "name": self.odd(name), "input": given})
-        return content or [self.text()]
+        content = content or [self.text()]
+        return [{**block, "index": 7} for block in content] if self.maybe(20) else content
 
     def analysis(self) -> list[Json]:
         """One of the tools that Z.AI runs on its own side."""

@@ -205,6 +205,21 @@ class AnswerTests(unittest.TestCase):
             seen.update(ids)
         self.assertEqual(6, len(seen))
 
+    def test_blocks_have_the_fields_that_anthropic_knows(self) -> None:
+        blocks: list[Any] = [
+            {"type": "text", "text": "a", "index": 0},
+            {"type": "thinking", "thinking": "b"},
+            {"type": "tool_use", "id": "call_0123456789abcdef", "name": "Bash", "index": 2},
+        ]
+        whole = json.dumps({"content": blocks, "stop_reason": "tool_use"}).encode()
+        answer = json.loads(zai.message(Answer(200, Headers(), [whole]), request(), target(), Report()))
+        expected = [
+            {"type": "text", "text": "a"},
+            {"type": "thinking", "thinking": "b", "signature": "ccrelay:zai:"},
+            {"type": "tool_use", "id": "call_0123456789abcdef", "name": "Bash", "input": {}},
+        ]
+        self.assertEqual(expected, answer["content"])
+
     def test_its_own_server_tools_do_not_pass_for_anthropics(self) -> None:
         used = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "analyze_image", "input": {}}
         found = {"type": "web_search_tool_result", "tool_use_id": "call_1", "content": []}
