@@ -114,30 +114,25 @@ class TestCommand(unittest.TestCase):
         self.assertEqual(environ["ANTHROPIC_BASE_URL"], f"http://127.0.0.1:{relay.port}")
         self.assertEqual(environ["ANTHROPIC_AUTH_TOKEN"], "s3cret")
 
-    def test_arguments_are_claude_codes_own(self) -> None:
-        arguments = ["-c", "--verb", "-h", "--port", "7", "--model=x", "a b", "--version", "--", "--settings", "{"]
-        self.assertEqual(self.told(ECHO, "--port", "0", "claude", *arguments)["arguments"], arguments)
-
     def test_what_it_is_told(self) -> None:
+        arguments = ["-c", "--verb", "-h", "--port", "7", "--model=x", "a b", "--version", "--", "--settings", "{"]
         wrong = {"ANTHROPIC_API_KEY": "k", "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1", "MINE": "1"}
-        told = self.told(ROUTED, "--port", "0", "claude", **wrong)
-        self.assertEqual((told["environ"]["ANTHROPIC_AUTH_TOKEN"], told["environ"]["MINE"]), ("ccrelay", "1"))
-        self.assertEqual(
-            told["environ"].keys() & {"ANTHROPIC_API_KEY", "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY"}, set()
-        )
-        self.assertEqual(told["settings"]["env"]["ANTHROPIC_BASE_URL"], told["environ"]["ANTHROPIC_BASE_URL"])
-        rows = [row["model"] for row in told["settings"]["modelPicker"]["options"]]
-        self.assertEqual(rows, ["cheap", "echo/echo"])
-
-    def test_the_users_files_stay_as_they_are_and_their_rows_stay_in_the_picker(self) -> None:
         path = self.home / ".claude" / "settings.json"
         path.parent.mkdir()
         path.write_text('{"modelPicker": {"options": [{"model": "mine"}]}}', "utf-8")
-        told = self.told(ECHO, "--port", "0", "claude")
-        rows = [row["model"] for row in told["settings"]["modelPicker"]["options"]]
-        self.assertEqual(rows, ["mine", "echo/echo"])
-        self.assertEqual(sorted(each.name for each in path.parent.iterdir()), ["settings.json"])
-        self.assertEqual(path.read_text("utf-8"), '{"modelPicker": {"options": [{"model": "mine"}]}}')
+        told = self.told(ROUTED, "--port", "0", "claude", *arguments, **wrong)
+        with self.subTest("arguments are its own"):
+            self.assertEqual(told["arguments"], arguments)
+        with self.subTest("environment"):
+            self.assertEqual((told["environ"]["ANTHROPIC_AUTH_TOKEN"], told["environ"]["MINE"]), ("ccrelay", "1"))
+            self.assertEqual(told["environ"].keys() & (wrong.keys() - {"MINE"}), set())
+            self.assertEqual(told["settings"]["env"]["ANTHROPIC_BASE_URL"], told["environ"]["ANTHROPIC_BASE_URL"])
+        with self.subTest("rows of the picker, the user's own first"):
+            rows = [row["model"] for row in told["settings"]["modelPicker"]["options"]]
+            self.assertEqual(rows, ["mine", "cheap", "echo/echo"])
+        with self.subTest("the user's files stay as they are"):
+            self.assertEqual(sorted(each.name for each in path.parent.iterdir()), ["settings.json"])
+            self.assertEqual(path.read_text("utf-8"), '{"modelPicker": {"options": [{"model": "mine"}]}}')
 
     def test_settings_of_the_command_line_are_merged(self) -> None:
         given = self.home / "given.json"
@@ -163,10 +158,9 @@ class TestCommand(unittest.TestCase):
             self.assertFalse(path.exists())
 
     def test_what_is_not_installed_or_cannot_be_started(self) -> None:
-        for program in ("", "nothing-of-that-name"):
-            code, out, err = self.run_it(ECHO, "claude", CCRELAY_CLAUDE=program, PATH=str(self.home / "empty"))
-            self.assertEqual((code, out, err.count("\n")), (1, "", 1))
-            self.assertIn("npm install -g @anthropic-ai/claude-code", err)
+        code, out, err = self.run_it(ECHO, "claude", CCRELAY_CLAUDE="", PATH=str(self.home / "empty"))
+        self.assertEqual((code, out, err.count("\n")), (1, "", 1))
+        self.assertIn("npm install -g @anthropic-ai/claude-code", err)
         self.program.write_text("#!/nowhere/python\n", "utf-8")
         code, _, err = self.run_it(ECHO, "--port", "0", "claude")
         self.assertEqual(code, 1)

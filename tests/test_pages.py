@@ -11,6 +11,7 @@ from pathlib import Path
 import ccrelay_providers.echo as echo
 from ccrelay_providers import PROVIDERS
 from ccrelay_providers.commands.serve import DRAIN_SECONDS
+from tests.relay import run
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -62,6 +63,13 @@ class ServiceTests(unittest.TestCase):
 
 
 class ContentTests(unittest.TestCase):
+    def test_every_command_is_explained(self) -> None:
+        listed = re.findall(r"(?m)^    (\w+) +\S", run("--help").stdout)
+        self.assertLessEqual({"serve", "models", "env", "claude"}, set(listed))
+        pages = "".join(path.read_text("utf-8") for path in PAGES if path.name != "CHANGELOG.md")
+        for command in listed:
+            self.assertTrue(re.search(rf"ccrelay\.py {command}\b|`{command}`", pages), command)
+
     def test_every_provider_has_a_row_a_section_and_transcripts(self) -> None:
         for kind in PROVIDERS:
             self.assertIn(f"\n| `{kind}` |", page("README.md"))

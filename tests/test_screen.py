@@ -10,7 +10,10 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from unittest import mock
 
+from ccrelay_providers.commands.screen import next_steps
+from ccrelay_providers.core.settings import Server
 from tests.relay import ECHO, PATIENCE, ROOT, UNSET, Relay
 
 
@@ -37,6 +40,15 @@ class TestStart(unittest.TestCase):
         self.assertRegex(
             text, rf"\nlistening on {url}\n  point Claude Code here: +export ANTHROPIC_BASE_URL={url}(\n|$)"
         )
+
+    def test_what_to_type_next(self) -> None:
+        with mock.patch("sys.argv", ["ccrelay.py", "--config", "a b.toml", "serve"]):
+            steps = dict(next_steps(Server(host="0.0.0.0", port=9000, token="t"), 9000))
+        self.assertRegex(steps["start Claude Code:"], r"^python\S* ccrelay.py --config 'a b.toml' claude$")
+        self.assertIn("ANTHROPIC_BASE_URL=", steps["point Claude Code here:"])
+        self.assertIn("http://127.0.0.1:9000", steps["point Claude Code here:"])
+        self.assertIn("and show it server.token:", steps)
+        self.assertNotIn("start Claude Code:", dict(next_steps(Server(port=0), 9000)))
 
     def test_it_is_found_beside_the_program_whatever_the_directory(self) -> None:
         command = [sys.executable, str(ROOT / "ccrelay.py"), "--port", "0"]

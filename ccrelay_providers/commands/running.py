@@ -14,6 +14,7 @@ from ..core.upstream import Connection, ConnectionPool, Origin
 from ..wire.errors import RelayError, UpstreamFailure, UpstreamTimeout
 from ..wire.provider import UpstreamRequest
 
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # a client on this machine needs an address that it can call
 CONNECT, PATIENCE = 1.0, 5.0  # seconds; it runs on this machine, or near it
 
 
@@ -55,7 +56,10 @@ def find(server: Server) -> RunningRelay:
 
 def url(host: str, port: int, tls: bool = False) -> str:
     """Where a client on this machine reaches a server that is bound to `host`."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return address(_ANYWHERE.get(host, host), port, tls)
+
+
+def address(host: str, port: int, tls: bool = False) -> str:
     return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 

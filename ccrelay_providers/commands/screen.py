@@ -10,9 +10,8 @@ from pathlib import Path
 from .. import __version__
 from ..core.catalog import Catalog
 from ..core.settings import Config, Provider, Server
+from .running import address, url
 from .terminal import Terminal
-
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # a client on this machine needs an address that it can call
 
 
 def announce(config: Config, catalog: Catalog, port: int, terminal: Terminal) -> None:
@@ -22,7 +21,7 @@ def announce(config: Config, catalog: Catalog, port: int, terminal: Terminal) ->
     terminal.table([_row(provider, catalog, config.server, terminal) for provider in config.providers])
     for warning in config.warnings:
         terminal.table([(paint("yellow", "warning:"), warning)])
-    say(f"listening on {paint('cyan', f'{scheme(config.server)}://{in_url(config.server.host)}:{port}')}")
+    say(f"listening on {paint('cyan', address(config.server.host, port, bool(config.server.tls_cert)))}")
     for words, line in next_steps(config.server, port):
         say(f"  {paint('dim', f'{words:<26}')} {line}")
     say()
@@ -56,16 +55,15 @@ def state(provider: Provider, catalog: Catalog, token: bool = False) -> tuple[bo
 
 def next_steps(server: Server, port: int) -> list[tuple[str, str]]:
     """What to type now, with what it is for."""
-    url = f"{scheme(server)}://{in_url(_ANYWHERE.get(server.host, server.host))}:{port}"
-    export = f'$env:ANTHROPIC_BASE_URL="{url}"' if os.name == "nt" else f"export ANTHROPIC_BASE_URL={url}"
+    here = url(server.host, port, bool(server.tls_cert))
+    export = f'$env:ANTHROPIC_BASE_URL="{here}"' if os.name == "nt" else f"export ANTHROPIC_BASE_URL={here}"
     steps = [("point Claude Code here:", export)]
     if server.token:
         steps.append(("and show it server.token:", "ANTHROPIC_AUTH_TOKEN=…"))
+    if server.port:  # else nobody would find this one
+        given = [shlex.quote(word) for word in sys.argv[1:] if word != "serve"]
+        steps.insert(0, ("start Claude Code:", " ".join([program(), *given, "claude"])))
     return steps
-
-
-def scheme(server: Server) -> str:
-    return "https" if server.tls_cert else "http"
 
 
 def program() -> str:
@@ -74,10 +72,6 @@ def program() -> str:
     if not called.endswith((".py", ".pyz")):
         return Path(called).stem
     return f"{Path(sys.executable).stem} {shlex.quote(called)}"
-
-
-def in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def number(count: int, noun: str) -> str:
