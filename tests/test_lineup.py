@@ -5,10 +5,13 @@ from __future__ import annotations
 import tempfile
 import unittest
 from pathlib import Path
+from typing import Any
 
-from ccrelay_providers.commands.lineup import lineup
+from ccrelay_providers.commands.lineup import lineup, told_by
+from ccrelay_providers.commands.running import RunningRelay
 from ccrelay_providers.core.config import load
 from ccrelay_providers.core.settings import Config
+from ccrelay_providers.wire.errors import RelayError
 from tests.relay import ECHO, Relay
 from tests.upstreams import Upstream
 
@@ -21,6 +24,44 @@ def config(text: str, **values: object) -> Config:
         path = Path(folder) / "relay.toml"
         path.write_text(text.format(**values), "utf-8")
         return load(path, {})
+
+
+MODELS = {"data": [{"id": "zai/glm-5.2"}, {"id": "zai/odd"}]}
+STATUS = {
+    "providers": [
+        {"name": "zai", "health": "resting", "resting_seconds": 40, "unreachable": None, "models": [
+            {"id": "zai/glm-5.2", "health": "well", "resting_seconds": None},
+            {"id": "zai/odd", "health": "resting", "resting_seconds": None},
+        ]},
+        {"name": "local", "health": "well", "resting_seconds": None, "unreachable": "local: gone", "models": []},
+        {"name": "new", "health": "probing", "resting_seconds": None, "unreachable": None, "models": []},
+    ]
+}  # fmt: skip
+
+
+class Told(RunningRelay):
+    """A relay of which the answers are known. status: None if it is too old to have one."""
+
+    status: Any = None
+
+    def get(self, path: str) -> Any:
+        if path == "/v1/models":
+            return MODELS
+        if self.status is None:
+            raise RelayError("/status: no such endpoint")
+        return self.status
+
+
+class TestHealth(unittest.TestCase):
+    def test_what_status_tells(self) -> None:
+        Told.status = STATUS
+        told = told_by(Told("http://here"))
+        expected = {"zai": "rests 40 s", "zai/odd": "rests until a restart", "local": "unreachable", "new": "probing"}
+        self.assertEqual((told.health, told.notes), (expected, ("local: gone",)))
+
+    def test_an_older_relay_tells_none(self) -> None:
+        Told.status = None
+        self.assertEqual((told_by(Told("http://here")).health, len(told_by(Told("")).models)), ({}, 2))
 
 
 class TestLineup(unittest.TestCase):
@@ -40,6 +81,7 @@ class TestLineup(unittest.TestCase):
         told = lineup(config(LOCAL + ECHO, port=1, url=NOBODY), 20)
         self.assertEqual([model["id"] for model in told.models], ["echo/echo"])
         self.assertIn("local: cannot connect to 127.0.0.1:1", told.notes[0])
+        self.assertEqual(told.health, {"local": "unreachable"})
 
 
 if __name__ == "__main__":

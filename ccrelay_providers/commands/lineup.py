@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.catalog import Catalog
@@ -17,12 +18,12 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Lineup:
-    """models: as `GET /v1/models` describes them. relay: who told, None if none runs. health: by provider, a word or
-    a sentence where there is something to say. notes: what could not be asked."""
+    """models: as `GET /v1/models` describes them. relay: who told, None if none runs. health: a few words, by a model's
+    id or its provider's name. notes: what could not be asked."""
 
     models: tuple[Json, ...]
     relay: RunningRelay | None = None
-    health: tuple[tuple[str, str], ...] = ()
+    health: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -34,7 +35,28 @@ def lineup(config: Config, wait: float) -> Lineup:
 
 
 def told_by(relay: RunningRelay) -> Lineup:
-    return Lineup(tuple(relay.get("/v1/models")["data"]), relay)
+    """Raises RelayError if it does not answer."""
+    models = tuple(relay.get("/v1/models")["data"])
+    try:
+        providers = relay.get("/status")["providers"]
+    except RelayError:  # one of an older version
+        return Lineup(models, relay)
+    notes = tuple(each["unreachable"] for each in providers if each["unreachable"])
+    return Lineup(models, relay, dict(health_words(providers)), notes)
+
+
+def health_words(providers: Iterable[Json]) -> Iterator[tuple[str, str]]:
+    """Of what `/status` tells. A model that is well says nothing of its own: its provider may not be."""
+    for provider in providers:
+        yield provider["name"], "unreachable" if provider["unreachable"] else _words(provider)
+        yield from ((model["id"], _words(model)) for model in provider["models"] if model["health"] != "well")
+
+
+def _words(row: Json) -> str:
+    if row["health"] != "resting":
+        return str(row["health"])
+    seconds = row["resting_seconds"]
+    return "rests until a restart" if seconds is None else f"rests {seconds} s"
 
 
 def configured(config: Config, wait: float) -> Lineup:
@@ -45,5 +67,6 @@ def configured(config: Config, wait: float) -> Lineup:
 
 
 def of_catalog(catalog: Catalog) -> Lineup:
-    errors = tuple(error for provider in catalog.providers if (error := catalog.discovery_error(provider)))
-    return Lineup(tuple(describe(candidate) for candidate in catalog.listed()), notes=errors)
+    errors = {each.name: error for each in catalog.providers if (error := catalog.discovery_error(each))}
+    models = tuple(describe(candidate) for candidate in catalog.listed())
+    return Lineup(models, health=dict.fromkeys(errors, "unreachable"), notes=tuple(errors.values()))

@@ -48,7 +48,7 @@ def row(model: Json, offered: Lineup, config: Config) -> Json:
         "context": model.get("max_input_tokens"),
         "max_output": model.get("max_tokens"),
         **{word: known.get(key, {}).get("supported") for word, key in ABILITIES.items()},
-        "health": dict(offered.health).get(provider),
+        "health": offered.health.get(name) or offered.health.get(provider),
         "routes": routes_to(name, config),
     }
 
