@@ -29,6 +29,7 @@ from .client import NOT_INSTALLED, Client, look
 from .lineup import Json, Lineup, of_catalog, told_by
 from .picker import behaves_as, foreign, model_picker
 from .running import RunningRelay, find, url
+from .screen import program
 from .serve import LOOK_SECONDS, build
 from .wiring import Variable, shared_window, variables
 
@@ -53,7 +54,11 @@ def run(options: argparse.Namespace, config: Config) -> int:
         settings = session_settings(told, model_picker(offered.models, config), client.picker, given)
         path = folder / "settings.json"
         write_privately(path, json.dumps(settings))
-        return attend([client.program, "--settings", str(path), *arguments], environment(told, os.environ))
+        code = attend([client.program, "--settings", str(path), *arguments], environment(told, os.environ))
+    if sys.stdout.isatty() and not {"-p", "--print", "--version"} & set(arguments):
+        # Claude Code names the settings file in its own advice, and that is gone
+        print(f"ccrelay: to resume the session wired to the relay: {program()} claude -c", file=sys.stderr)
+    return code
 
 
 # --- the relay

@@ -30,6 +30,7 @@ def checks(claude: ClaudeCode) -> Iterator[Check]:
         ("launch, SIGINT and SIGTERM end the client and the relay", signals),
         ("launch, env in a shell", env_in_a_shell),
         ("launch, the picker has a row for every model", rows),
+        ("launch, Ctrl-Z and Ctrl-C as without the launcher", job_control),
         ("launch, windows are assumed as they are", windows),
         ("launch, a row of the client's that a route answers says so", slots),
     ):
@@ -128,6 +129,21 @@ def windows(claude: ClaudeCode, stage: Stage) -> None:
         with interactive(claude, stage, "--model", model) as terminal:
             terminal.type("/context")
             terminal.wait(rf"(?i)/{window} tokens")
+
+
+def job_control(claude: ClaudeCode, stage: Stage) -> None:
+    env = {**environment(claude, stage), "PS1": "shell> "}
+    with screen(["bash", "--norc", "-i"], env, stage.work, stage.folder / "tmux") as terminal:
+        terminal.type(f"{' '.join(LAUNCHER)} --port 0 claude --model {GLM}")
+        go_on_to_prompt(terminal)
+        terminal.press("C-z")
+        terminal.wait(r"Stopped(.|\n)*shell> *$")
+        terminal.type("fg")
+        terminal.wait(r"(?m)^❯\s*$")
+        terminal.type("say kiwi")
+        terminal.wait("● glm-5.2 heard: say kiwi")
+        terminal.press("C-c", "C-c")
+        terminal.wait(r"ccrelay: to resume the session wired to the relay: (.|\n)* claude -c\s+shell> *$")
 
 
 def slots(claude: ClaudeCode, stage: Stage) -> None:
