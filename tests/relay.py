@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
 import re
@@ -15,9 +16,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+import ccrelay
 
 Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[1]
@@ -271,3 +276,15 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "ccrelay.py"), *arguments]
     env = {**os.environ, **UNSET, **environ}
     return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=PATIENCE, env=env)
+
+
+def call(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """As run(), in this process and so in a hundredth of its time: for the many cases of a command."""
+    out, err = io.StringIO(), io.StringIO()
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.dict(os.environ, {**UNSET, **environ}))
+        stack.enter_context(mock.patch("sys.argv", ["ccrelay.py", *arguments]))
+        stack.enter_context(redirect_stdout(out))
+        stack.enter_context(redirect_stderr(err))
+        code = ccrelay.main()
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())

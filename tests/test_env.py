@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ccrelay_providers.commands.env import written
 from ccrelay_providers.commands.wiring import Variable
-from tests.relay import ECHO, PATIENCE, ROOT, UNSET, Relay, run
+from tests.relay import ECHO, PATIENCE, ROOT, UNSET, Relay, call
 
 NASTY = "it's \"$HOME\" `id` \\ 'x'\n; exit 1 # é ’"
 ODD = """
@@ -30,7 +30,7 @@ def env(config: str, *arguments: str, **environ: str) -> str:
         path = Path(folder) / "relay.toml"
         path.write_text(config, "utf-8")
         path.chmod(0o600)
-        done = run("--config", str(path), "--port", "1", "env", *arguments, HOME=folder, USERPROFILE=folder, **environ)
+        done = call("--config", str(path), "--port", "1", "env", *arguments, HOME=folder, USERPROFILE=folder, **environ)
     assert (done.returncode, done.stderr) == (0, ""), done
     return done.stdout
 
@@ -52,7 +52,7 @@ class TestLines(unittest.TestCase):
 
     def test_a_running_relay_is_asked(self) -> None:
         with Relay(ECHO) as relay:
-            told = run("--port", str(relay.port), "env").stdout
+            told = call("--port", str(relay.port), "env").stdout
         self.assertIn(f"ANTHROPIC_BASE_URL=http://127.0.0.1:{relay.port}", told)
         self.assertNotIn("no relay listens", told)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ccrelay_providers.commands.models import grid, matching, nothing
 from ccrelay_providers.commands.terminal import columns
-from tests.relay import ECHO, Relay, run
+from tests.relay import ECHO, Relay, call
 
 ZAI = """
 [server]
@@ -30,7 +30,7 @@ def models(config: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         path = Path(folder) / "relay.toml"
         path.write_text(config, "utf-8")
         path.chmod(0o600)
-        return run("models", "--config", str(path), *arguments)
+        return call("models", "--config", str(path), *arguments)
 
 
 def row(id: str, name: str | None = None, **fields: object) -> dict[str, object]:
