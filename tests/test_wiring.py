@@ -71,6 +71,13 @@ class TestCredentials(unittest.TestCase):
         self.assertEqual(found["ANTHROPIC_CUSTOM_HEADERS"], "x-mine: 1\nx-ccrelay-token: s3cret")
         self.assertNotIn("ANTHROPIC_AUTH_TOKEN", found)
 
+    def test_what_an_earlier_env_set_is_no_credential_of_the_users(self) -> None:
+        again = live(config(ANTHROPIC, ZAI), client(ANTHROPIC_AUTH_TOKEN="ccrelay"))
+        self.assertEqual((again["ANTHROPIC_AUTH_TOKEN"], "ANTHROPIC_DEFAULT_MODEL" in again), ("ccrelay", True))
+        for server, token in ((OPEN, "ccrelay"), (TOKEN, "s3cret")):
+            found = live(config(ANTHROPIC, server=server), client(logged_in=True, ANTHROPIC_AUTH_TOKEN=token))
+            self.assertIsNone(found["ANTHROPIC_AUTH_TOKEN"])
+
     def test_a_key_that_hides_a_login_is_told(self) -> None:
         found = told(config(ANTHROPIC), client(logged_in=True, ANTHROPIC_API_KEY="k"))
         [key] = [each for each in found if each.name == "ANTHROPIC_API_KEY"]

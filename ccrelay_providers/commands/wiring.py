@@ -60,12 +60,14 @@ def credentials(offered: Lineup, config: Config, client: Client, wanted: str) ->
         yield Variable("ANTHROPIC_CUSTOM_HEADERS", headers, "the relay's token; your own credential goes to Anthropic")
     elif config.server.token:
         yield Variable("ANTHROPIC_AUTH_TOKEN", config.server.token, "the relay's token (server.token)")
-    elif passes and not own and not client.value("ANTHROPIC_AUTH_TOKEN"):
+    elif passes and not own and not _own_token(config, client):
         reason = "no Claude login found; any word will do for the other providers' models. Claude's own need a login"
         needed = bool(foreign(offered.models, config)) or wanted.partition("/")[0] in _without_client(config)
         yield Variable("ANTHROPIC_AUTH_TOKEN", ANY_WORD, reason, live=needed)
     elif not passes:
         yield Variable("ANTHROPIC_AUTH_TOKEN", ANY_WORD, "Claude Code wants a credential; the relay takes any word")
+    if passes and own and client.value("ANTHROPIC_AUTH_TOKEN") and not _own_token(config, client):
+        yield Variable("ANTHROPIC_AUTH_TOKEN", None, "it was for the relay alone, and would go before your own")
     if key and not passes:
         yield Variable("ANTHROPIC_API_KEY", None, "the relay needs none from you, and Claude Code would ask about it")
     elif key and client.logged_in:
@@ -81,6 +83,12 @@ def passes_through(config: Config) -> bool:
 def _has_own(client: Client) -> bool:
     """Whether Claude Code has a credential for Anthropic."""
     return client.logged_in or client.key_helper or bool(client.value("ANTHROPIC_API_KEY"))
+
+
+def _own_token(config: Config, client: Client) -> str:
+    """Not what an earlier `env` has set for the relay's sake."""
+    token = client.value("ANTHROPIC_AUTH_TOKEN")
+    return "" if token in (ANY_WORD, config.server.token) else token
 
 
 def _without_client(config: Config) -> set[str]:
@@ -119,7 +127,7 @@ def default_model(offered: Lineup, config: Config, client: Client) -> Iterator[V
     """Where Claude's own models cannot answer, a session that names none begins with the first that can."""
     others = foreign(offered.models, config)
     claudes = any(each.type == "anthropic" and not each.off for each in config.providers)
-    able = claudes and (not passes_through(config) or _has_own(client) or client.value("ANTHROPIC_AUTH_TOKEN"))
+    able = claudes and (not passes_through(config) or _has_own(client) or _own_token(config, client))
     if others and not able and not client.value("ANTHROPIC_DEFAULT_MODEL"):
         reason = "for sessions that name no model: Claude's own cannot answer here"
         yield Variable("ANTHROPIC_DEFAULT_MODEL", others[0]["id"], reason)
