@@ -30,8 +30,10 @@ from .lineup import Json, Lineup, of_catalog, told_by
 from .picker import behaves_as, foreign, model_picker
 from .running import RunningRelay, find, url
 from .screen import program
-from .serve import LOOK_SECONDS, build
+from .serve import build
 from .wiring import Variable, shared_window, variables
+
+ASK_SECONDS = 2.0  # what an Ollama has to say what it has: its models' rows are worth waiting for
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
@@ -91,7 +93,7 @@ def own_relay(config: Config, log: Path, reason: str) -> Iterator[Lineup | None]
         thread = threading.Thread(target=server.run, name="relay")
         thread.start()
         try:
-            catalog.refresh(LOOK_SECONDS)
+            catalog.refresh(ASK_SECONDS)
             catalog.keep_fresh()
             yield replace(of_catalog(catalog), relay=RunningRelay(address, config.server.token))
         finally:
