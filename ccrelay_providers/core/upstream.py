@@ -29,6 +29,7 @@ READ_SIZE = 65536
 MAX_IDLE = 30.0  # seconds; beyond that servers and middle boxes have often closed (claude-code#89608)
 SURELY_ALIVE = 1.0  # seconds; nobody closes sooner, and a request that finds nobody is repeated anyway
 MAX_BODY = 64 << 20  # of an answer that is not a stream
+MAX_INFLATED = 16 << 20  # of what one read brings: 64 KB of zeros, compressed, are 64 MB
 SEND_TIMEOUT = 60.0
 
 
@@ -240,7 +241,15 @@ class Incoming:
             return None
         if coding not in ("gzip", "deflate"):
             raise UpstreamDisconnected(f"{self._name}: answered in content-encoding {coding}, which was not asked for")
-        return zlib.decompressobj(wbits=47).decompress
+        undo = zlib.decompressobj(wbits=47)
+
+        def inflate(data: bytes) -> bytes:
+            plain = undo.decompress(data, MAX_INFLATED)
+            if undo.unconsumed_tail:
+                raise UpstreamDisconnected(f"{self._name}: its compressed answer is larger than any answer")
+            return plain
+
+        return inflate
 
     def pieces(self) -> Iterator[bytes]:
         """The body's bytes, an item a read."""

@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from .errors import UpstreamDisconnected
+
+LONGEST_LINE = 16 << 20  # bytes; what has no end by then is no line, and would fill the memory
 _CHARACTERS = rb'[^"\\\x00-\x1f]*+'
 _STRING = rb'"%b(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})%b)*+"' % (_CHARACTERS, _CHARACTERS)
 _PLAIN_STRING = b'"%b"' % _CHARACTERS
@@ -25,16 +28,22 @@ _LINES = {
 def blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The lines that each piece completes, as one item without its last line feed.
 
-    A long line may come in many pieces; the last may lack its end.
+    A long line may come in many pieces; the last may lack its end. Raises UpstreamDisconnected at one that is longer
+    than any.
     """
     held: list[bytes] = []
+    size = 0
     for piece in pieces:
         whole, newline, rest = piece.rpartition(b"\n")
         if newline:
             yield b"".join([*held, whole]) if held else whole
             held.clear()
+            size = 0
         if rest:
             held.append(rest)
+            size += len(rest)
+            if size > LONGEST_LINE:
+                raise UpstreamDisconnected(f"a line is longer than {LONGEST_LINE >> 20} MB")
     if held:
         yield b"".join(held)
 

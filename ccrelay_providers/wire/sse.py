@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from .errors import UpstreamDisconnected
+
+LONGEST_EVENT = 16 << 20  # bytes; what has no end by then is no event, and would fill the memory
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 
 
@@ -25,13 +28,16 @@ def encode(event: str, data: bytes) -> bytes:
 def whole_events(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The same bytes cut after blank lines: each item is one or more whole events, and leaves as soon as it is whole.
 
-    CR and CRLF become LF: inside JSON data a raw CR cannot occur. An event that never ended is left out.
+    CR and CRLF become LF: inside JSON data a raw CR cannot occur. An event that never ended is left out. Raises
+    UpstreamDisconnected at one that is longer than any.
     """
     rest = b""
     for piece in pieces:
         data = rest + piece if rest else piece
         if b"\r" in data:
             data = _line_feeds(data)
+        if len(data) > LONGEST_EVENT:
+            raise UpstreamDisconnected(f"an event is longer than {LONGEST_EVENT >> 20} MB")
         end = data.rfind(b"\n\n") + 2
         if end < 2:
             rest = data
