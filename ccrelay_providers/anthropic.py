@@ -13,6 +13,7 @@ from .wire import history
 from .wire.errors import (
     AuthenticationFailed,
     KeyRefused,
+    RateLimited,
     RelayError,
     UpstreamDisconnected,
     UpstreamFailure,
@@ -139,8 +140,8 @@ def error(status: int, headers: Headers, body: bytes, target: Target, tokens: in
             f"{target.provider}: refused the relay's key ({text}); "
             f"check providers.{target.provider}.api_key in relay.toml"
         )
-    failure = status in (408, 429) or status >= 500
-    return (UpstreamFailure if failure else UpstreamRefusal)(
+    failure = status == 408 or status >= 500
+    return (RateLimited if status == 429 else UpstreamFailure if failure else UpstreamRefusal)(
         f"{target.provider}: {text}",
         status=status,
         type=str(fault.get("type") or error_type(status)),

@@ -42,6 +42,75 @@ class ConfigTestCase(unittest.TestCase):
         return self.load(text + ECHO, environ).providers[0]
 
 
+class TestKeys(ConfigTestCase):
+    KEYS = '[providers.zai]\ntype = "zai"\napi_keys = ["${K1}", "${K2}", "plain"]\n'
+
+    def test_several(self) -> None:
+        zai = self.provider(self.KEYS, {"K1": "a", "K2": "b"})
+        self.assertEqual((zai.keys, zai.off), (("a", "b", "plain"), None))
+        self.assertNotIn("plain", repr(zai))
+        self.assertEqual(self.provider(ZAI, {"ZAI_API_KEY": "k"}).keys, ("k",))
+
+    def test_those_that_are_set_will_do(self) -> None:
+        config = self.load(self.KEYS + ECHO, {"K2": "b"})
+        self.assertEqual(config.providers[0].keys, ("b", "plain"))
+        warning = "relay.toml: providers.zai.api_keys[0]: K1 is not set; the other keys are used"
+        self.assertEqual(config.warnings, (warning,))
+
+    def test_without_any_it_is_off(self) -> None:
+        for keys, reason in (
+            ('["${K1}", "${K2}"]', "K1 and K2 are not set"),
+            ('["${K1}"]', "K1 is not set"),
+            ("[]", "api_key is missing"),
+            ('["${K1:-}"]', "api_key is missing"),
+        ):
+            zai = self.provider(f'[providers.zai]\ntype = "zai"\napi_keys = {keys}\n')
+            self.assertEqual(zai.off, reason, keys)
+
+    def test_mistakes_show_no_key(self) -> None:
+        head = '[providers.zai]\ntype = "zai"\n'
+        self.assertErrors(
+            head + 'api_key = "hush"\napi_keys = ["hush"]\n' + ECHO,
+            "providers.zai.api_keys: stands beside api_key; write all keys here",
+        )
+        self.assertErrors(
+            head + 'api_keys = ["hush hush", 5]\n' + ECHO,
+            "providers.zai.api_keys[0]: expected a string of visible ASCII characters, got a string",
+            "providers.zai.api_keys[1]: expected a string, got a whole number",
+        )
+        self.assertErrors(head + 'api_keys = "hush"\n' + ECHO, "providers.zai.api_keys: expected a list, got a string")
+
+    def test_one_that_others_can_read(self) -> None:
+        self.path.write_text(self.KEYS + ECHO, "utf-8")
+        self.path.chmod(0o644)
+        [warning] = load(self.path, {"K1": "a", "K2": "b"}).warnings
+        self.assertIn("providers.zai.api_keys: written out, and other users can read the file", warning)
+
+
+class TestFallback(ConfigTestCase):
+    def fallback(self, target: str) -> str:
+        return f'[routing]\nfallback = ["{target}"]\n{ZAI}models = ["glm-5.2"]\n{ANTHROPIC}{OLLAMA}{ECHO}'
+
+    def test_targets_that_can_answer(self) -> None:
+        for target in ("zai/glm-5.2", "anthropic/claude-new-9", "ollama/anything:8b", "echo/echo"):
+            config = self.load(self.fallback(target), {"ZAI_API_KEY": "k"})
+            self.assertEqual((config.routing.fallback, config.warnings), ((target,), ()))
+
+    def test_targets_that_cannot(self) -> None:
+        for target, message in (
+            ("zia/glm-5.2", "no provider zia; there are zai, anthropic, ollama, echo"),
+            ("zai/glm-9", "zai has no model glm-9; it has glm-5.2"),
+            ("anthropic/gpt", "anthropic has no model gpt"),
+            ("glm-5.2", 'expected provider/model, got "glm-5.2"'),
+        ):
+            [error] = self.errors(self.fallback(target), {"ZAI_API_KEY": "k"})
+            self.assertTrue(error.startswith(f"relay.toml: routing.fallback[0]: {message}"), error)
+
+    def test_a_target_at_a_provider_that_is_off_is_a_warning(self) -> None:
+        [warning] = self.load(self.fallback("zai/glm-5.2")).warnings
+        self.assertIn("routing.fallback[0]: zai/glm-5.2 is passed over, since zai is off", warning)
+
+
 class TestDefaults(ConfigTestCase):
     def test_smallest_file(self) -> None:
         config = self.load(ECHO)
@@ -185,8 +254,8 @@ class TestErrors(ConfigTestCase):
             ECHO + "prto = 1\nlsited = 1\n[server]\nprot = 1\n[sever]\n",
             "sever: unknown key; did you mean server?",
             "server.prot: unknown key; did you mean server.port?",
-            "providers.echo.prto: unknown key; known are type, base_url, api_key, enabled, listed, connect_timeout, "
-            "idle_timeout, max_concurrent, max_queue, num_ctx, keep_alive, models",
+            "providers.echo.prto: unknown key; known are type, base_url, api_key, api_keys, enabled, listed, "
+            "connect_timeout, idle_timeout, max_concurrent, max_queue, num_ctx, keep_alive, models",
             "providers.echo.lsited: unknown key; did you mean providers.echo.listed?",
         )
 

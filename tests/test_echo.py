@@ -10,6 +10,7 @@ from typing import Any
 import ccrelay_providers.echo as echo
 from ccrelay_providers.wire.errors import (
     InvalidRequest,
+    RateLimited,
     RelayError,
     UpstreamDisconnected,
     UpstreamFailure,
@@ -112,7 +113,7 @@ class FailureTests(unittest.TestCase):
         for status, kind in (
             (400, UpstreamRefusal),
             (404, UpstreamRefusal),
-            (429, UpstreamFailure),
+            (429, RateLimited),
             (529, UpstreamFailure),
         ):
             prepared = echo.prepare(asked(f"echo:fail {status}"), TARGET, Report())

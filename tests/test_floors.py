@@ -13,11 +13,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "ccrelay_providers"
 
 FLOORS = [  # low to high; a module imports only from lower floors
-    "wire/errors wire/sse wire/tokens wire/names wire/provider",
+    "wire/errors",
+    "wire/sse wire/tokens wire/names wire/provider",
     "wire/http1",
     "wire/messages",
     "wire/blocks wire/passthrough wire/ollama_lines wire/ollama_schema wire/text_tools wire/zai_errors",
-    "wire/history",
+    "wire/history wire/announcement",
     "wire/plain wire/use_lines",
     "wire/ollama_chat",
     "wire/ollama_errors",
@@ -26,10 +27,12 @@ FLOORS = [  # low to high; a module imports only from lower floors
     "echo",  # answers in Anthropic's words, read by Anthropic's reader: the one provider that uses another
     "__init__",  # the table of the providers
     "core/settings",
-    "core/sockets core/proxies core/config core/health core/calibration core/log",
+    "core/sockets core/proxies core/config core/health core/calibration core/log core/keys",
     "core/exchange core/guard core/heartbeat core/upstream",
     "core/catalog core/gate",
+    "core/attempts",
     "core/router core/windows core/pins",
+    "core/status",
     "core/relay",
     "core/endpoints",
     "core/server",

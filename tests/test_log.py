@@ -78,6 +78,11 @@ class TestText(unittest.TestCase):
         self.assertIn("max_tokens", logged(entry(report=Report(input_tokens=1, stop_reason="max_tokens"))))
         self.assertNotIn("end_turn", logged(entry()))
 
+    def test_a_fallback_is_never_silent(self) -> None:
+        self.assertIn("fallback, since zai: boom", logged(entry(fallback="zai: boom")))
+        self.assertEqual(as_dict(entry(fallback="zai: boom"))["fallback"], "zai: boom")
+        self.assertIsNone(as_dict(entry())["fallback"])
+
     def test_a_failure_is_a_line_of_its_own(self) -> None:
         lines = logged(entry(failures=["zai: boom"])).splitlines()
         self.assertEqual((len(lines), lines[1].strip()), (2, "zai: boom"))

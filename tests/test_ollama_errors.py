@@ -9,7 +9,7 @@ from typing import Any
 import ccrelay_providers.ollama as ollama
 from ccrelay_providers.wire.errors import (
     AbilityMissing,
-    KeyRefused,
+    ModelRefused,
     Overloaded,
     RateLimited,
     RelayError,
@@ -59,17 +59,17 @@ class Errors(unittest.TestCase):
             (400, "this model does not support image input", AbilityMissing, 400, "set vision = false"),
             (400, '"m" does not support chat', UpstreamRefusal, 400, "embedding model"),
             (400, "model is required", UpstreamRefusal, 400, "ollama: model is required"),
-            (402, "balance is empty", KeyRefused, 502, "balance is empty"),
+            (402, "balance is empty", ModelRefused, 502, "balance is empty"),
             (403, "ollama cloud is disabled: x", UpstreamFailure, 403, "allow it in Ollama's settings"),
-            (403, "this model requires a subscription", KeyRefused, 502, "subscription"),
+            (403, "this model requires a subscription", ModelRefused, 502, "subscription"),
             (404, "model 'qwen3:8b' not found", UpstreamRefusal, 404, "qwen3:8b is not installed; run: ollama pull"),
             (404, 'model "m" not found, try pulling it first', UpstreamRefusal, 404, "ollama pull qwen3:8b"),
             (429, "you have reached your session usage limit", RateLimited, 429, "usage limit"),
             (499, "request canceled", UpstreamDisconnected, 502, "canceled"),
             (500, "model runner has unexpectedly stopped", UpstreamFailure, 502, "unexpectedly stopped"),
             (500, "no user query found in messages", UpstreamRefusal, 400, "no user query"),
-            (500, "model requires more system memory (9 GiB) than is available", UpstreamFailure, 502, "num_ctx"),
-            (500, "llama-server process has terminated: x", UpstreamFailure, 502, "num_ctx"),
+            (500, "model requires more system memory (9 GiB) than is available", ModelRefused, 502, "num_ctx"),
+            (500, "llama-server process has terminated: x", ModelRefused, 502, "num_ctx"),
             (502, "unreachable", UpstreamFailure, 502, "connection to ollama.com"),
             (503, "server busy, please try again.  maximum pending requests exceeded", Overloaded, 529, "server busy"),
         ]
@@ -83,7 +83,7 @@ class Errors(unittest.TestCase):
 
     def test_not_signed_in(self) -> None:
         failure = self.error(401, {"error": "unauthorized", "signin_url": "https://ollama.com/connect?name=x"})
-        self.assertIsInstance(failure, KeyRefused)
+        self.assertIsInstance(failure, ModelRefused)
         self.assertIn("https://ollama.com/connect?name=x", failure.message)
         self.assertIn("api_key", self.error(401, {"error": "unauthorized"}).message)
 

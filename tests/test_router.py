@@ -31,7 +31,7 @@ class RouterTest(unittest.TestCase):
         targets = tuple(RouteTarget(f"{name}/m", weight) for name, weight in zip(NAMES, weights, strict=True))
         settings = Routing(strategy=strategy, **routing)
         config = Config(Path("relay.toml"), Server(), settings, (Route("r", targets),), providers, ())
-        return Router(settings, Catalog(config, never), lambda name: name not in self.resting)
+        return Router(settings, Catalog(config, never), lambda *names: not self.resting.intersection(names))
 
     def order(self, router: Router, name: str = "r", session: str | None = None) -> str:
         return "".join(candidate.provider.name for candidate in router.candidates(name, session))
@@ -90,7 +90,7 @@ class TestStrategies(RouterTest):
         route = Route("r", (RouteTarget("a/m"), RouteTarget("b/m")), "round-robin")
         providers = tuple(Provider(name, "echo", models=(Model("m"),)) for name in NAMES)
         config = Config(Path("relay.toml"), Server(), routing, (route,), providers, ())
-        router = Router(routing, Catalog(config, never), lambda name: True)
+        router = Router(routing, Catalog(config, never), lambda *names: True)
         self.assertEqual((self.order(router), self.order(router)), ("ab", "ba"))
 
 
@@ -101,6 +101,19 @@ class TestAvailability(RouterTest):
         self.assertEqual(self.order(router), "bca")
         self.resting = {"a", "b", "c"}
         self.assertEqual(self.order(router), "abc")
+
+    def test_a_model_or_all_of_several_keys_rest_alone(self) -> None:
+        several = Provider("a", "zai", api_keys=("k1", "k2"), models=(Model("m"),))
+        config = Config(
+            Path("relay.toml"), Server(), Routing(), (), (several, Provider("b", "echo", models=(Model("m"),))), ()
+        )
+        router = Router(Routing(), Catalog(config, never), lambda *names: not self.resting.intersection(names))
+        for resting, order in (
+            (set(), "ab"), ({"a/m"}, "ba"), ({"a/other"}, "ab"), ({"a (key 1 of 2)"}, "ab"),
+            ({"a (key 1 of 2)", "a (key 2 of 2)"}, "ba"),
+        ):  # fmt: skip
+            self.resting = resting
+            self.assertEqual(self.order(router, "m"), order)
 
     def test_one_candidate_is_asked_even_if_it_rests(self) -> None:
         self.resting = {"a"}
@@ -113,6 +126,29 @@ class TestAvailability(RouterTest):
     def test_an_unknown_name(self) -> None:
         with self.assertRaises(NotFound):
             self.router().candidates("nobody", None)
+
+
+class TestFallback(RouterTest):
+    def fallback(self, *names: str, **routing: Any) -> Router:
+        return self.router(fallback=names, **routing)
+
+    def test_they_come_after_who_can_answer_and_before_who_rests(self) -> None:
+        router = self.fallback("c/m", "nobody/m", "b/m")
+        self.assertEqual(self.order(router, "a/m"), "acb")
+        self.resting = {"a", "c"}
+        self.assertEqual(self.order(router, "a/m"), "bac")
+
+    def test_they_are_marked_and_nobody_comes_twice(self) -> None:
+        found = self.fallback("c/m", "b/m").candidates("b/m", None)
+        self.assertEqual([(each.id, each.fallback) for each in found], [("b/m", False), ("c/m", True)])
+
+    def test_they_are_no_sessions_home_and_count_no_tokens(self) -> None:
+        router = self.fallback("c/m", strategy="round-robin")
+        last = router.candidates("a/m", "s")[-1]
+        router.answered(last, "a/m", "s")
+        self.assertEqual(self.order(router, "a/m", "s"), "ac")
+        self.resting = {"a"}
+        self.assertEqual([each.id for each in router.candidates("a/m", "s", turn=False)], ["a/m"])
 
 
 class TestStickiness(RouterTest):

@@ -16,8 +16,8 @@ TARGET = Target("glm", "zai", "https://api.z.ai/wrong", Model("glm-5.2", context
 CODES = [  # code, class, status, x-should-retry
     (1000, errors.KeyRefused, 502, False),
     (1004, errors.KeyRefused, 502, False),
-    (1112, errors.KeyRefused, 502, False),
-    (1113, errors.KeyRefused, 502, False),
+    (1112, errors.AccountRefused, 502, False),
+    (1113, errors.AccountRefused, 502, False),
     (1120, errors.Overloaded, 529, None),
     (1200, errors.UpstreamFailure, 500, None),
     (1210, errors.UpstreamRefusal, 400, None),
@@ -29,9 +29,9 @@ CODES = [  # code, class, status, x-should-retry
     (1304, errors.RateLimited, 429, False),
     (1305, errors.Overloaded, 529, None),
     (1308, errors.RateLimited, 429, False),
-    (1309, errors.KeyRefused, 502, False),
-    (1311, errors.UpstreamFailure, 502, False),
-    (1313, errors.KeyRefused, 502, False),
+    (1309, errors.AccountRefused, 502, False),
+    (1311, errors.ModelRefused, 502, False),
+    (1313, errors.AccountRefused, 502, False),
     (1321, errors.RateLimited, 429, False),
 ]
 

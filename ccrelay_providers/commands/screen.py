@@ -44,7 +44,7 @@ def state(provider: Provider, catalog: Catalog, token: bool = False) -> tuple[bo
     words = number(count, "model")
     if provider.discover and not count:
         words = "no models found yet"
-    if provider.type == "anthropic" and not provider.api_key:
+    if provider.type == "anthropic" and not provider.keys:
         words += ", with the credential that Claude Code sends" + (" beside x-ccrelay-token" if token else "")
     if provider.listed:
         return True, words

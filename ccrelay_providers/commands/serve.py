@@ -22,6 +22,7 @@ from ..core.relay import Relay
 from ..core.router import Router
 from ..core.server import RelayServer
 from ..core.settings import Config
+from ..core.status import Status
 from ..core.tls import TlsServer, context
 from ..core.upstream import ConnectionPool
 from ..core.windows import Windows
@@ -86,7 +87,8 @@ def build(config: Config, log: Log) -> tuple[RelayServer | None, Catalog]:
     catalog = Catalog(config, lambda provider, request: relay.fetch(provider, request), log.say)
     router = Router(config.routing, catalog, health.available)
     relay = Relay(config, router, health, pool, heartbeat, Windows(catalog.ask, log.say), Pins(config, catalog))
-    endpoints = Endpoints(relay, catalog, Guard(config.server), health, log)
+    status = Status(config, catalog, health, router, relay.gates, relay.keys)
+    endpoints = Endpoints(relay, catalog, Guard(config.server), health, log, status.snapshot)
     return listen(config, endpoints, heartbeat), catalog
 
 

@@ -38,8 +38,14 @@ class Candidate:
     model: Model
     weight: int = 1
     version: Version = ()
+    key: int = 0
+    """Which of its provider's keys is used."""
+    fallback: bool = False
+    """Whether it answers for another model, which the client asked for."""
     id: str = field(init=False, repr=False, compare=False)
     """The public id."""
+    names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """What may rest: the provider, the model, and one of several keys."""
     module: ProviderModule = field(init=False, repr=False, compare=False)
     _target: Target = field(init=False, repr=False, compare=False)
 
@@ -51,12 +57,15 @@ class Candidate:
             provider.type,
             provider.base_url,
             model,
-            provider.api_key,
+            provider.keys[self.key] if provider.keys else None,
             window,
             provider.keep_alive,
             version=self.version,
         )
         object.__setattr__(self, "id", f"{provider.name}/{model.id}")
+        names = (provider.name, self.id)
+        several = len(provider.keys) > 1
+        object.__setattr__(self, "names", (*names, provider.key_name(self.key)) if several else names)
         object.__setattr__(self, "module", PROVIDERS[provider.type])
         object.__setattr__(self, "_target", target)
 
@@ -131,7 +140,8 @@ class Catalog:
             lessons = {**self._lessons.get(candidate.id, {}), ability: False}
             self._lessons[candidate.id] = lessons
             self._resolved = {}
-        return self._candidate(candidate.provider, candidate.model, candidate.weight)
+        known = self._candidate(candidate.provider, candidate.model, candidate.weight)
+        return replace(known, key=candidate.key, fallback=candidate.fallback)
 
     def listed(self) -> Iterator[Candidate]:
         """What stands in lists, in the order of the configuration."""

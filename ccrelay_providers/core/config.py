@@ -48,6 +48,7 @@ class ConfigError(Exception):
 
 _FORMS = {  # strings: any but the empty one, except
     "api_key": (r"[!-~]+", "a string of visible ASCII characters"),
+    "api_keys": (r"[!-~]+", "a string of visible ASCII characters"),
     "token": (r"[!-~]+", "a string of visible ASCII characters"),
     "base_url": (r"https?://([\w.-]+|\[[\da-fA-F:.]+\])(:\d{1,5})?(/[^\s@?#]*)?", "http://HOST or https://HOST"),
     "keep_alive": (r"-?(\d+(\.\d+)?(ns|us|ms|s|m|h))+", 'a duration such as "30m", or a number of seconds'),
@@ -81,6 +82,7 @@ def load(path: Path, environ: Mapping[str, str], **server: object) -> Config:
     raw["server"] |= {key: value for key, value in server.items() if value is not None}
     tables = _expand(raw, "", environ, unset, errors)
     off = {name: _off(table, _dot("providers", name), unset) for name, table in tables["providers"].items()}
+    warnings = [*_missing_keys(unset)]
     for where, variable in unset.items():
         errors.setdefault(where, f"{variable} is not set; ${{{variable}:-…}} would give a default")
     _find_certificate(path, tables["server"], errors)
@@ -90,7 +92,8 @@ def load(path: Path, environ: Mapping[str, str], **server: object) -> Config:
     routes = [_route(pattern, value, errors) for pattern, value in tables["routes"].items()]
     providers = [_provider(name, table, off[name], errors) for name, table in tables["providers"].items()]
     _require_usable(off, errors)
-    warnings = [*_check_targets(tables["routes"], off, errors), *_readable_secrets(path, raw)]
+    warnings += [*_check_targets(tables["routes"], off, errors)]
+    warnings += [*_check_fallback(routing, providers, off, errors), *_readable_secrets(path, raw)]
     if errors or settings is None or routing is None:
         raise ConfigError(f"{path.name}: {where}: {message}" for where, message in errors.items())
     notes = tuple(f"{path.name}: {warning}" for warning in warnings)
@@ -163,9 +166,18 @@ def _off(table: Any, where: str, unset: Errors) -> str | None:
         for key in [key for key in unset if key.startswith(where + ".")]:
             del unset[key]
         return "enabled = false"
-    if variable := unset.pop(where + ".api_key", None):
-        return f"{variable} is not set"
-    return "api_key is missing" if table.get("type") == "zai" and "api_key" not in table else None
+    missing = [key for key in unset if key.startswith(where + ".api_key")]
+    if missing and not table.get("api_keys"):  # of several keys those that are there will do
+        missing = [unset.pop(key) for key in missing]
+        return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set"
+    given = table.get("api_key") or table.get("api_keys")
+    return "api_key is missing" if table.get("type") == "zai" and not given else None
+
+
+def _missing_keys(unset: Errors) -> Iterator[str]:
+    """A warning for each of several keys whose variable is not set; `unset` forgets them."""
+    for where in [where for where in unset if where.rpartition(".")[2].startswith("api_keys[")]:
+        yield f"{where}: {unset.pop(where)} is not set; the other keys are used"
 
 
 def _provider(name: str, table: Any, off: str | None, errors: Errors) -> Provider | None:
@@ -176,6 +188,8 @@ def _provider(name: str, table: Any, off: str | None, errors: Errors) -> Provide
     if kind not in TYPES:
         _read(Provider, table, where, errors, name=name, off=off)
         return None
+    if "api_key" in table and table.get("api_keys"):
+        errors.setdefault(f"{where}.api_keys", "stands beside api_key; write all keys here")
     for key, types in ONLY.items():
         if key in table and kind not in types:
             errors.setdefault(f"{where}.{key}", f"only for type {' or '.join(types)}; this provider is of type {kind}")
@@ -218,6 +232,32 @@ def _check_targets(routes: dict[str, Any], off: dict[str, str | None], errors: E
                 yield f"{where}[{number}]: {model} is passed over, since {name} is off ({off[name]})"
 
 
+def _check_fallback(
+    routing: Routing | None, providers: list[Provider | None], off: dict[str, str | None], errors: Errors
+) -> Iterator[str]:
+    """Errors for what cannot answer, whoever failed; yields a warning for each at a provider that is off."""
+    known = {provider.name: provider for provider in providers if provider is not None}
+    for number, target in enumerate(routing.fallback if routing else ()):
+        where = f"routing.fallback[{number}]"
+        name, _, model = target.partition("/")
+        if not model:
+            errors.setdefault(where, f"expected provider/model, got {_got('fallback', target)}")
+        elif name not in off:
+            errors.setdefault(where, f"no provider {name}; there are {', '.join(off)}")
+        elif off[name]:
+            yield f"{where}: {target} is passed over, since {name} is off ({off[name]})"
+        elif name in known and not _offers(known[name], model):
+            has = ", ".join(each.id for each in known[name].models)
+            errors.setdefault(where, f"{name} has no model {model}" + (f"; it has {has}" if has else ""))
+
+
+def _offers(provider: Provider, model: str) -> bool:
+    """As far as the file tells: what Ollama has, only Ollama knows, and Anthropic takes every claude-… name."""
+    if provider.discover or (provider.type == "anthropic" and model.startswith("claude-")):
+        return True
+    return any(each.id in (model, f"{model}:latest") for each in provider.models)
+
+
 # --- Variables and secrets ---
 
 
@@ -231,7 +271,8 @@ def _expand(value: Any, where: str, environ: Mapping[str, str], unset: Errors, e
         return {key: each for key, each in table.items() if key not in gone}
     if isinstance(value, list):
         items = [_expand(each, f"{where}[{n}]", environ, unset, errors) for n, each in enumerate(value)]
-        return [each for n, each in enumerate(items) if f"{where}[{n}]" not in unset]
+        empty = "" if where.endswith(".api_keys") else None
+        return [each for n, each in enumerate(items) if f"{where}[{n}]" not in unset and each != empty]
     if not isinstance(value, str) or "${" not in value:
         return value
 
@@ -288,7 +329,7 @@ def _value(hint: Any, value: Any, where: str, errors: Errors) -> Any:
     if get_origin(hint) is tuple and isinstance(value, list):
         return tuple(_value(get_args(hint)[0], each, f"{where}[{n}]", errors) for n, each in enumerate(value))
     fits = any(_fits(each, value) for each in _alternatives(hint))
-    key = where.rpartition(".")[2]
+    key = where.rpartition(".")[2].partition("[")[0]
     if wanted := _refused(key, value) if fits else _expected(hint):
         errors.setdefault(where, f"expected {wanted}, got {_got(key, value)}")
         return None

@@ -30,7 +30,18 @@ _MODEL_PATH = "/v1/models/"
 
 
 class Endpoints:
-    def __init__(self, relay: Relay, catalog: Catalog, guard: Guard, health: Health, log: Log) -> None:
+    """status: what /status tells, as it is now."""
+
+    def __init__(
+        self,
+        relay: Relay,
+        catalog: Catalog,
+        guard: Guard,
+        health: Health,
+        log: Log,
+        status: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._status_now = status
         self._relay, self._catalog, self._guard, self._health, self._log = relay, catalog, guard, health, log
         self._routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": _hello, "HEAD": _hello},
@@ -39,6 +50,7 @@ class Endpoints:
             "/v1/messages": {"POST": relay.messages},
             "/v1/messages/count_tokens": {"POST": relay.count_tokens},
             "/v1/models": {"GET": self._models, "HEAD": self._models},
+            "/status": {"GET": self._status, "HEAD": self._status},
         }
 
     def answer(self, request: Request, downstream: Downstream) -> None:
@@ -124,6 +136,9 @@ class Endpoints:
             allow = (("allow", ", ".join(methods)),)
             raise MethodNotAllowed(f"{path}: takes {' and '.join(methods)}, not {method}", headers=allow)
         return methods[method]
+
+    def _status(self, request: Request, downstream: Downstream, entry: Entry) -> Response:
+        return Response(200, dumps(self._status_now()), (("cache-control", "no-store"),))
 
     # ---- models ----
 

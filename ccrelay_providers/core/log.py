@@ -34,6 +34,8 @@ class Entry:
     first_event: float | None = None
     total: float = 0.0
     attempts: int = 0
+    fallback: str = ""
+    """Why the models that were asked for could not answer, if one of routing.fallback was asked instead."""
     queued: int = 0
     session: str | None = None
     stream: bool = False
@@ -205,6 +207,8 @@ def _remarks(entry: Entry) -> str:
         remarks.append(f"pinned to {_one_line(entry.pin)}")
     if entry.attempts > 1:
         remarks.append(f"{entry.attempts} attempts")
+    if entry.fallback:
+        remarks.append(f"fallback, since {_one_line(entry.fallback)}")
     if entry.queued:
         remarks.append(f"queued behind {entry.queued}")
     if report.dropped:
@@ -233,6 +237,7 @@ def as_dict(entry: Entry) -> dict[str, object]:
         "output_tokens": report.output_tokens,
         "stop_reason": report.stop_reason,
         "attempts": entry.attempts,
+        "fallback": entry.fallback or None,
         "queued_behind": entry.queued,
         "dropped": dict(report.dropped),
         "notes": report.notes,

@@ -9,8 +9,10 @@ import random
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 
+from ..wire.errors import NotFound
 from .catalog import Candidate, Catalog
 from .settings import Routing
 
@@ -18,9 +20,9 @@ MAX_SESSIONS = 4096  # whose provider is remembered; a forgotten one costs a pro
 
 
 class Router:
-    """available: whether a provider, by name, can be asked now."""
+    """available: whether what has these names can be asked now, as Health knows."""
 
-    def __init__(self, routing: Routing, catalog: Catalog, available: Callable[[str], bool]) -> None:
+    def __init__(self, routing: Routing, catalog: Catalog, available: Callable[..., bool]) -> None:
         self._routing, self._catalog, self._available = routing, catalog, available
         self._lock = threading.Lock()
         self._turns: Counter[str] = Counter()
@@ -42,12 +44,14 @@ class Router:
                 elif turn:
                     strategy = (route.strategy if route else None) or self._routing.strategy
                     found = self._STRATEGIES[strategy](self, route.pattern if route else name, found)
-        ordered = sorted(found, key=lambda candidate: not self._available(candidate.provider.name))
+        if self._routing.fallback and turn:
+            found = [*found, *self._fallbacks(found)]
+        ordered = sorted(found, key=lambda candidate: not self._free(candidate))
         return ordered[: self._routing.max_attempts] if self._routing.max_attempts else ordered
 
     def answered(self, candidate: Candidate, name: str, session: str | None) -> None:
         """The session stays where it was answered: prompt caches live there."""
-        if session is None or not self._routing.sticky:
+        if session is None or not self._routing.sticky or candidate.fallback:
             return
         with self._lock:
             self._homes[session, name] = candidate.id
@@ -70,10 +74,31 @@ class Router:
             with self._lock:
                 self._running[candidate.id] -= 1
 
+    def load(self, provider: str) -> int:
+        """Requests that are running at a provider, or wait in its line."""
+        with self._lock:
+            return sum(count for id, count in self._running.items() if id.startswith(f"{provider}/"))
+
     def _home(self, found: list[Candidate], key: tuple[str, str]) -> Candidate | None:
         """Where the session was answered last, if it can be answered there: a provider that fails is left for good."""
         home = self._homes.get(key)
-        return next((one for one in found if one.id == home and self._available(one.provider.name)), None)
+        return next((one for one in found if one.id == home and self._free(one)), None)
+
+    def _free(self, candidate: Candidate) -> bool:
+        """Whether it can be asked now: neither its provider, nor the model, nor every one of its keys rests."""
+        provider, keys = candidate.provider, range(len(candidate.provider.keys))
+        if not self._available(provider.name, candidate.id):
+            return False
+        return len(keys) < 2 or any(self._available(provider.key_name(number)) for number in keys)
+
+    def _fallbacks(self, found: list[Candidate]) -> Iterator[Candidate]:
+        """Who answers when nobody in `found` can. Of these, too, only those that exist now."""
+        known = {candidate.id for candidate in found}
+        for name in self._routing.fallback:
+            with suppress(NotFound):
+                for candidate in self._catalog.resolve(name)[0]:
+                    if candidate.id not in known:
+                        yield replace(candidate, fallback=True)
 
     # ---- strategies; each is called with the lock held ----
 

@@ -51,6 +51,9 @@ class Routing:
     use_lines: bool = True
     first_event_patience: float = 10
     max_attempts: int = 0  # 0: every candidate once
+    total_patience: float = 600
+    fallback: tuple[str, ...] = ()
+    announce: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Provider:
     type: ProviderType
     base_url: str = ""
     api_key: str | None = field(default=None, repr=False)
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
     enabled: bool = True
     listed: bool = True
     connect_timeout: float = 10
@@ -69,6 +73,15 @@ class Provider:
     keep_alive: str | int | None = None
     models: tuple[Model, ...] = ()
     off: str | None = None  # why it cannot be used; None when it can
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its own credentials; none where the client's is passed through, or none is needed."""
+        return self.api_keys or ((self.api_key,) if self.api_key else ())
+
+    def key_name(self, number: int) -> str:
+        """`zai (key 2 of 3)`: all that is ever said of one of several keys."""
+        return f"{self.name} (key {number + 1} of {len(self.keys)})"
 
     @property
     def tells(self) -> bool:
@@ -104,6 +117,7 @@ ONLY = {  # keys that not every type takes
     "keep_alive": ("ollama",),
     "base_url": ("anthropic", "zai", "ollama"),
     "api_key": ("anthropic", "zai", "ollama"),
+    "api_keys": ("anthropic", "zai", "ollama"),
 }
-SECRETS = ("api_key", "token")
+SECRETS = ("api_key", "api_keys", "token")
 PICKER = "anthropic-relay"  # begins the ids made for Claude Code's picker, so it can be no provider's name

@@ -7,15 +7,19 @@ RelayError
 ├── UpstreamRefusal               the upstream's own 4xx, its body passed on byte for byte where it is Anthropic's
 │   └── AbilityMissing 400        the same candidate is asked once more, without
 └── UpstreamFailure 502           the next candidate may answer instead
-    ├── UpstreamDisconnected 502  UpstreamTimeout 504       Overloaded 529
+    ├── UpstreamDisconnected 502  UpstreamTimeout 504       Overloaded 529 ── QueueFull 529: in the relay's own line
     ├── RateLimited 429           rests as long as the upstream says
-    └── KeyRefused 502            the relay's own credential, plan or balance: nothing the client can repair
+    ├── ModelRefused 502          not in the plan, too large for the machine: the provider's other models answer
+    └── KeyRefused 502            the relay's own credential: nothing the client can repair
+        └── AccountRefused 502    its plan or balance, which may be mended meanwhile
 """
 
 from __future__ import annotations
 
 import json
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+Concern = Literal["nothing", "provider", "key", "model"]
 
 ERROR_TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 402: "billing_error", 403: "permission_error",
@@ -42,6 +46,8 @@ class RelayError(Exception):
     status: int = 500
     type: str = "api_error"
     try_next: ClassVar[bool] = False
+    concerns: Concern = "nothing"
+    """What rests because of it."""
 
     def __init__(
         self,
@@ -123,6 +129,7 @@ class AbilityMissing(UpstreamRefusal):
 class UpstreamFailure(RelayError):
     status, type = 502, "api_error"
     try_next = True
+    concerns: Concern = "provider"
 
 
 class UpstreamDisconnected(UpstreamFailure):
@@ -137,15 +144,37 @@ class Overloaded(UpstreamFailure):
     status, type = 529, "overloaded_error"
 
 
+class QueueFull(Overloaded):
+    """No place in the relay's own line. Says nothing about the provider, which does what it can."""
+
+    concerns = "nothing"
+
+
 class RateLimited(UpstreamFailure):
     status, type = 429, "rate_limit_error"
+    concerns = "key"
+
+
+class ModelRefused(UpstreamFailure):
+    """The provider is well, and does not give this model."""
+
+    concerns = "model"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, should_retry=False)
 
 
 class KeyRefused(UpstreamFailure):
     """Not 401: that would send the user to /login, where nothing can be repaired."""
 
+    concerns = "key"
+
     def __init__(self, message: str, *, resets_at: float | None = None) -> None:
         super().__init__(message, should_retry=False, resets_at=resets_at)
+
+
+class AccountRefused(KeyRefused):
+    """The key is right; the plan behind it, or the balance, is not."""
 
 
 def error_body(error: RelayError, request_id: str) -> bytes:

@@ -11,6 +11,7 @@ from .errors import (
     AbilityMissing,
     ContextOverflow,
     KeyRefused,
+    ModelRefused,
     Overloaded,
     RateLimited,
     RelayError,
@@ -37,18 +38,18 @@ class _Known(NamedTuple):
 
 _misconfigured = partial(UpstreamFailure, status=403, should_retry=False)
 _missing = partial(UpstreamRefusal, status=404)
-_too_big = partial(UpstreamFailure, should_retry=False)
+_too_big = ModelRefused
 _FACT = "{{text}}; set {} = false for {{model}} in providers.{{provider}}.models, or choose another model"
 _KNOWN = (
     _Known(0, "does not support thinking", partial(AbilityMissing, ability="thinking"), _FACT.format("thinking")),
     _Known(0, "does not support tools", partial(AbilityMissing, ability="tools"), _FACT.format("tools")),
     _Known(0, "does not support image", partial(AbilityMissing, ability="vision"), _FACT.format("vision")),
     _Known(0, "does not support chat", UpstreamRefusal, "{text}: it is an embedding model; choose another model"),
-    _Known(401, "signin_url", KeyRefused, "{model} runs on ollama.com; to sign in, open {signin}"),
+    _Known(401, "signin_url", ModelRefused, "{model} runs on ollama.com; to sign in, open {signin}"),
     _Known(401, "", KeyRefused, "refused the relay's key ({text}); check providers.{provider}.api_key in relay.toml"),
-    _Known(402, "", KeyRefused, "{text}"),
+    _Known(402, "", ModelRefused, "{text}"),
     _Known(403, "cloud is disabled", _misconfigured, "{text}; allow it in Ollama's settings"),
-    _Known(403, "subscription", KeyRefused, "{text}"),
+    _Known(403, "subscription", ModelRefused, "{text}"),
     _Known(403, "answered 403", _misconfigured, "refused the Host header; name it by an address in base_url"),
     _Known(404, "page not found", partial(_misconfigured, status=404), "has no /api/chat; is base_url right?"),
     _Known(404, "not found", _missing, "model: {model} is not installed; run: ollama pull {model}"),

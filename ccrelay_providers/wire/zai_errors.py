@@ -74,9 +74,9 @@ def _by_code(fault: _Fault, text: str, target: Target) -> errors.RelayError | No
     if fault.code in _KEY:
         return errors.KeyRefused(f"{text}; {_KEY_ADVICE.format(target.provider)}")
     if fault.code in _ACCOUNT_ADVICE:
-        return errors.KeyRefused(f"{text}; {_ACCOUNT_ADVICE[fault.code]}")
-    if fault.code == 1311:  # not KeyRefused: the plan's other models answer
-        return errors.UpstreamFailure(f"{text}; the plan does not include {target.model.id}", should_retry=False)
+        return errors.AccountRefused(f"{text}; {_ACCOUNT_ADVICE[fault.code]}")
+    if fault.code == 1311:
+        return errors.ModelRefused(f"{text}; the plan does not include {target.model.id}")
     if fault.code in _NO_MODEL:
         return errors.UpstreamRefusal(f"{text}; model: {target.model.id}", status=404)
     if fault.code in _REQUEST:
