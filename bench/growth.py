@@ -1,0 +1,241 @@
+"""How the cost of a request grows with its conversation, and what the relay keeps of it.
+
+    python bench/growth.py                         the tables, and docs/performance.svg
+    python bench/growth.py --json growth.json --svg other.svg
+    python bench/growth.py repaired translated     these ways only
+    python bench/growth.py --quick                 small conversations only: does it all work?
+
+For each way through the relay (bytes passed on, history repaired, translated for Ollama), on one connection:
+
+* size: 10 KB to 8 MB, with as many messages as such a conversation has;
+* length: 10 to 5,000 messages in 2 MB, and 10 to 5,000 messages of 1 KB each;
+* memory: the peak above the idle process, in bodies; and what is still there after many requests, compared with few.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import linear_regression
+from typing import Any
+
+from plot import Panel, Series, svg
+from processes import ROOT, BenchError, Server, cpu_seconds, forget_peak, interpreter, load, memory_mb, relay, upstream
+from report import aligned, number
+from run import job
+from scenarios import KB, LOCAL, MB, Scenario
+
+Json = dict[str, Any]
+
+WAYS = {
+    "passed-on": Scenario("", 1, 1, 0, 2),
+    "repaired": Scenario("", 1, 1, 0, 2, foreign=True),
+    "translated": Scenario("", 1, 1, 0, 2, model=f"ollama/{LOCAL}"),
+}
+SIZES = [10 * KB, 30 * KB, 100 * KB, 300 * KB, MB, 2 * MB, 4 * MB, 8 * MB]
+LENGTHS = [10, 30, 100, 300, 1000, 2000, 5000]
+SAME_SIZE, MESSAGE = 2 * MB, KB
+Places = list[tuple[float, int, int]]
+"""Where to measure: (value on the axis, the body's bytes, its messages; 0: as many as such a body has)."""
+
+SEQUENCES: dict[str, tuple[str, Places]] = {  # name → (unit of the axis, where)
+    "size": ("MB", [(size / MB, size, 0) for size in SIZES]),
+    "length, 2 MB": ("messages", [(count, SAME_SIZE, count) for count in LENGTHS]),
+    "length, 1 KB a message": ("messages", [(count, count * MESSAGE, count) for count in LENGTHS]),
+}
+LINEAR = 1.15  # a slope, on logarithmic axes, up to which growth is called linear
+STEEP_FROM = 0.1  # the part of a sequence, by its largest point, in which the slope is taken: below, fixed costs count
+BODIES = 3.0  # bodies of memory that a request may take
+KEPT_MB = 2.0  # what may differ between two looks at a process that keeps nothing
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one kind of request costs."""
+
+    x: float
+    body: int
+    requests: int
+    milliseconds: float
+    cpu_ms: float | None
+    bodies: float | None
+    """Memory at most, above that of the idle process, as a multiple of the body."""
+
+
+class Probe:
+    """One relay, asked the same again and again on one connection."""
+
+    def __init__(self, way: Scenario, server: Server, folder: Path, seconds: float) -> None:
+        self._way, self._server, self._folder, self._seconds = way, server, folder, seconds
+        self.ask(20 * KB, 0, 3)  # everything imported, every connection open
+        self.idle_mb = memory_mb(server.pid, "VmRSS")
+
+    def ask(self, size: int, messages: int, requests: int) -> tuple[Json, int]:
+        """(what the client measured, the body's bytes). Raises BenchError if a stream is broken."""
+        scenario = replace(self._way, body=size, messages=messages, requests=requests)
+        asked = job(scenario, self._server, self._folder, direct=False)
+        told = load(asked)
+        if told["broken"]:
+            raise BenchError(f"a broken stream: {told['broken'][0]}")
+        return told, Path(asked.body).stat().st_size
+
+    def point(self, x: float, size: int, messages: int) -> Point:
+        """Enough requests to fill `seconds`, three at least."""
+        told, _ = self.ask(size, messages, 1)
+        requests = max(3, min(1000, int(self._seconds / told["wall_s"])))
+        forget_peak(self._server.pid)
+        before = cpu_seconds(self._server.pid)
+        told, body = self.ask(size, messages, requests)
+        after, peak = cpu_seconds(self._server.pid), memory_mb(self._server.pid, "VmHWM")
+        cpu = None if before is None or after is None else 1000 * (after - before) / requests
+        bodies = None if peak is None or self.idle_mb is None else (peak - self.idle_mb) * MB / body
+        return Point(x, body, requests, told["total_us"]["p50"] / 1000, cpu, bodies)
+
+    def kept(self, size: int, requests: int) -> Json:
+        """Memory after few and after many requests: what is kept of each would make the difference."""
+        levels = []
+        for count in (requests, requests, 4 * requests):
+            self.ask(size, 0, count)
+            time.sleep(0.2)
+            levels.append(memory_mb(self._server.pid, "VmRSS"))
+        few, many = levels[1], levels[2]
+        grown = None if few is None or many is None else many - few
+        return {"requests": 4 * requests, "body_mb": size / MB, "few_mb": few, "many_mb": many, "grown_mb": grown}
+
+
+def slope(points: list[Point]) -> float | None:
+    """The exponent with which the time grows: 1 is linear. None where the points are too few."""
+    steep = [point for point in points if point.x >= STEEP_FROM * points[-1].x]
+    if len(steep) < 2:
+        return None
+    xs, ys = [math.log(point.x) for point in steep], [math.log(point.milliseconds) for point in steep]
+    return linear_regression(xs, ys).slope
+
+
+# ---- all of it ----
+
+
+def measured(way: Scenario, options: argparse.Namespace) -> Json:
+    """The points of one way through the relay."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ccrelay-bench-")))
+        up = stack.enter_context(upstream(way, folder, None))
+        server = stack.enter_context(relay(ROOT, options.python, up.port, False, folder))
+        probe = Probe(way, server, folder, options.seconds)
+        told: Json = {"idle_mb": probe.idle_mb, "sequences": {}}
+        for name, (_, places) in sequences(options.quick).items():
+            told["sequences"][name] = [probe.point(*place) for place in places]
+        largest = sequences(options.quick)["size"][1][-1][1]
+        told["kept"] = probe.kept(largest, 2 if options.quick else 5)
+        return told
+
+
+def sequences(quick: bool) -> dict[str, tuple[str, Places]]:
+    """Quick: two small bodies."""
+    unit, places = SEQUENCES["size"]
+    return {"size": (unit, places[:2])} if quick else SEQUENCES
+
+
+def tables(told: dict[str, Json], quick: bool) -> Iterator[str]:
+    for name, (unit, _) in sequences(quick).items():
+        heading = [f"{name}: {unit}"]
+        for way in told:
+            heading += [f"{way}: ms", "CPU ms", "bodies"]
+        yield aligned([heading, *sequence_rows([told[way]["sequences"][name] for way in told])])
+        yield "\n".join(verdict(way, told[way]["sequences"][name]) for way in told)
+    yield "\n".join(memory_verdict(way, each) for way, each in told.items())
+
+
+def sequence_rows(columns: list[list[Point]]) -> Iterator[list[str]]:
+    for points in zip(*columns, strict=True):
+        cells = [number(points[0].x)]
+        for point in points:
+            cells += [number(point.milliseconds), number(point.cpu_ms), number(point.bodies)]
+        yield cells
+
+
+def verdict(way: str, points: list[Point]) -> str:
+    exponent = slope(points)
+    if exponent is None:
+        return f"{way}: too few points to say how it grows"
+    return f"{way}: grows with the power {exponent:.2f}{'' if exponent <= LINEAR else ': MORE THAN LINEAR'}"
+
+
+def memory_verdict(way: str, told: Json) -> str:
+    """Small bodies drown in what a process takes anyway, so only those of 1 MB and more are judged."""
+    kept, points = told["kept"], [point for each in told["sequences"].values() for point in each]
+    bodies = [point.bodies for point in points if point.bodies is not None and point.body >= MB]
+    if kept["grown_mb"] is None:
+        return f"{way}: memory is missing: this system has no /proc"
+    peak = f"at most {max(bodies):.1f} bodies{' : TOO MUCH' * (max(bodies) > BODIES)}, " if bodies else ""
+    grown = f"{kept['grown_mb']:+.1f} MB after {kept['requests']} more requests"
+    return f"{way}: {peak}{grown}{': SOMETHING IS KEPT' if kept['grown_mb'] > KEPT_MB else ''}"
+
+
+def panels(told: dict[str, Json], quick: bool) -> list[Panel]:
+    """A plot of milliseconds for each sequence."""
+    return [
+        Panel(
+            title=f"Time of a request by {name}",
+            x=unit,
+            y="ms",
+            series=[
+                Series(way, [(p.x, p.milliseconds) for p in each["sequences"][name]]) for way, each in told.items()
+            ],
+        )
+        for name, (unit, _) in sequences(quick).items()
+    ]
+
+
+def curve(points: list[Point]) -> list[tuple[float, float]]:
+    return [(point.x, point.milliseconds) for point in points]
+
+
+def as_json(told: dict[str, Json]) -> str:
+    return json.dumps(told, indent=1, default=vars)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("ways", nargs="*", metavar="WAY", help=f"of {', '.join(WAYS)}")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="the plot (docs/performance.svg; none with --quick)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="to spend on each point")
+    parser.add_argument("--python", default=sys.executable, help="to run the relay with: program or version")
+    parser.add_argument("--quick", action="store_true", help="small conversations only")
+    options = parser.parse_args()
+    if unknown := set(options.ways) - set(WAYS):
+        parser.error(f"no way {', '.join(sorted(unknown))}; there are {', '.join(WAYS)}")
+    return options
+
+
+def main() -> int:
+    options = arguments()
+    try:
+        options.python = interpreter(options.python)[0]
+        options.seconds = 0.0 if options.quick else options.seconds
+        told = {name: measured(WAYS[name], options) for name in options.ways or WAYS}
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    print("\n\n".join(tables(told, options.quick)))
+    plot = options.svg or (None if options.quick else ROOT / "docs" / "performance.svg")
+    if plot:
+        plot.write_text(svg(panels(told, options.quick)), "utf-8")
+    if options.json:
+        options.json.write_text(as_json(told), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
