@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import unittest
+from dataclasses import replace
 from pathlib import Path
 
 from ccrelay_providers.core import catalog
@@ -214,6 +216,27 @@ class TestDiscovery(unittest.TestCase):
         self.assertEqual(len(said), 2)
         self.assertIn("connection refused", said[0])
         self.assertEqual(said[1], "ollama: is back")
+
+    def test_nobody_has_to_ask(self) -> None:
+        """The heartbeat does, at a time of its own, which is soon enough for a new model to appear within 30 s."""
+        start = time.monotonic()
+        self.assertLess(self.catalog.due() - start, 28)
+        for now, asked in ((start, 0), (start + 26, 1), (start + 27, 1), (start + 52, 2)):
+            self.catalog._found["ollama"].asked_at -= catalog.RETRY
+            self.catalog.beat(now)
+            for thread in threading.enumerate():
+                if thread.name.startswith("discover"):
+                    thread.join(20)
+            self.assertEqual(self.ollama.asked, asked)
+            self.assertGreater(self.catalog.due(), now)
+
+    def test_who_tells_nothing_is_never_due(self) -> None:
+        self.assertEqual(catalog_of(ZAI).due(), float("inf"))
+
+    def test_an_upstream_over_the_internet_is_asked_less_often(self) -> None:
+        cloud = catalog_of(replace(OLLAMA, base_url="https://ollama.com"), fetch=self.ollama)
+        cloud.beat(time.monotonic() + 26)
+        self.assertGreater(cloud.due(), time.monotonic() + 200)
 
     def test_questions_are_asked_at_the_same_time(self) -> None:
         both = threading.Barrier(3)

@@ -230,6 +230,35 @@ class Discovery(unittest.TestCase):
             relay.wait_for_log("local: is back")
             self.assertEqual(relay.log.count("asked again"), 1)
 
+    def test_a_new_model_appears_though_nobody_asks_the_server(self) -> None:
+        constants = {"core.catalog.POLL": 0.3, "core.catalog.FRESH": 1e6}
+        with (
+            Upstream("ollama") as server,
+            Relay(TABLE.format(name="local", url=server.url, num_ctx=4096), constants=constants) as relay,
+        ):
+            install(server, {"new:1b": {}})
+            deadline = time.monotonic() + PATIENCE
+            while "local/new:1b" not in [model["id"] for model in relay.request("GET", "/v1/models").json["data"]]:
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.05)
+            server.kill()
+            relay.wait_for_log("asked again until it answers")
+            server.start()
+            relay.wait_for_log("local: is back")
+
+    @unittest.skipUnless(Path("/proc/self/task").exists(), "counts what Linux counts")
+    def test_an_idle_relay_sleeps(self) -> None:
+        def woken(process: int) -> int:
+            statuses = [path.read_text("ascii") for path in Path(f"/proc/{process}/task").glob("*/status")]
+            return sum(int(status.split("voluntary_ctxt_switches:")[1].split()[0]) for status in statuses)
+
+        with Upstream("ollama") as server, Relay(TABLE.format(name="local", url=server.url, num_ctx=4096)) as relay:
+            self.assertEqual(relay.messages(turn("local/qwen3:8b")).status, 200)
+            time.sleep(0.3)  # the look at the loaded window
+            before = woken(relay.process.pid)
+            time.sleep(1.0)
+            self.assertLessEqual(woken(relay.process.pid) - before, 1)
+
 
 del OllamaTest
 

@@ -46,7 +46,6 @@ def run(options: argparse.Namespace, config: Config) -> int:
         return 1
     raise_file_limit(2 * config.server.max_connections + 64)
     catalog.refresh(wait=LOOK_SECONDS)
-    catalog.keep_fresh()
     announce(config, catalog, server.port, Terminal(sys.stdout, os.environ))
     stop_on_signals(server)
     server.run()
@@ -85,6 +84,7 @@ def build(config: Config, log: Log) -> tuple[RelayServer | None, Catalog]:
     pool.on_idle = heartbeat.expect
     health = Health(time.monotonic, time.time)
     catalog = Catalog(config, lambda provider, request: relay.fetch(provider, request), log.say)
+    heartbeat.add(catalog)
     router = Router(config.routing, catalog, health.available)
     relay = Relay(config, router, health, pool, heartbeat, Windows(catalog.ask, log.say), Pins(config, catalog))
     status = Status(config, catalog, health, router, relay.gates, relay.keys)

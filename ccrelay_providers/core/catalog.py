@@ -22,9 +22,9 @@ from ..wire.provider import Listing, Model, Target, UpstreamRequest, UpstreamRes
 from ..wire.provider import Provider as ProviderModule
 from .settings import PICKER, Config, Provider, Route
 
-FRESH, FRESH_AFAR = 20.0, 300.0  # seconds that a list holds; of an upstream over the internet
-RETRY = 1.0  # seconds before an upstream that was down is asked again
-POLL = 5.0  # seconds between looks at what is not fresh: a model that was pulled appears within FRESH + POLL
+FRESH, FRESH_AFAR = 5.0, 300.0  # seconds that a list is good enough to be shown; of an upstream over the internet
+RETRY = 1.0  # seconds before an upstream that was down is asked again, if somebody wants to know
+POLL = 25.0  # seconds between looks when nobody wants to know: a model that was pulled appears within 30
 AT_ONCE = 8  # questions to one upstream
 MAX_RESOLVED = 256  # names whose meaning is remembered until something new is learned
 Fetch = Callable[[Provider, UpstreamRequest], UpstreamResponse]
@@ -85,7 +85,13 @@ class _Found:
     listing: Listing = field(default_factory=Listing)
     error: str | None = None
     asked_at: float = -FRESH_AFAR
+    next_look: float = 0.0
+    """When it is asked though nobody wants to know, by time.monotonic()."""
     looking: threading.Lock = field(default_factory=threading.Lock)
+
+
+def _afar(provider: Provider) -> bool:
+    return provider.base_url.startswith("https:")
 
 
 def _known(provider: Provider) -> Provider:
@@ -114,7 +120,8 @@ class Catalog:
         self._routes = config.routes
         self._fetch, self._say = fetch, say
         self._lock = threading.Lock()
-        self._found = {provider.name: _Found() for provider in self.providers if provider.tells}
+        first = time.monotonic() + POLL
+        self._found = {each.name: _Found(next_look=first) for each in self.providers if each.tells}
         self._resolved: dict[str, tuple[list[Candidate], Route | None]] = {}
         self._lessons: dict[str, dict[str, bool]] = {}  # by public id: what a model turned out not to be able to do
 
@@ -162,31 +169,36 @@ class Catalog:
             if not found or (found.looking.locked() and not wait):
                 continue
             if time.monotonic() - found.asked_at >= self._holds(provider, found):
-                threads.append(
-                    threading.Thread(target=self.look, args=(provider,), name=f"discover {provider.name}", daemon=True)
-                )
-        for thread in threads:
-            thread.start()
+                threads.append(self._look_in_background(provider))
         deadline = time.monotonic() + wait
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _look_in_background(self, provider: Provider) -> threading.Thread:
+        thread = threading.Thread(target=self.look, args=(provider,), name=f"discover {provider.name}", daemon=True)
+        thread.start()
+        return thread
 
     @staticmethod
     def _holds(provider: Provider, found: _Found) -> float:
         """Seconds until the list is to be asked for again."""
         if found.error:
             return RETRY
-        return FRESH_AFAR if provider.base_url.startswith("https:") else FRESH
+        return FRESH_AFAR if _afar(provider) else FRESH
 
-    def keep_fresh(self) -> None:
-        """Asks again and again, in a thread of its own: what is installed later appears by itself."""
+    # ---- what the heartbeat calls: what is installed later appears by itself ----
 
-        def poll() -> None:
-            while True:
-                time.sleep(POLL)
-                self.refresh()
+    def due(self) -> float:
+        return min((found.next_look for found in self._found.values()), default=float("inf"))
 
-        threading.Thread(target=poll, name="keep fresh", daemon=True).start()
+    def beat(self, now: float) -> None:
+        """Starts the looks that are due: one wake-up for all providers, and no thread that waits for it."""
+        for provider in self.providers:
+            found = self._found.get(provider.name)
+            if found and now >= found.next_look:
+                found.next_look = now + (FRESH_AFAR if _afar(provider) else POLL)
+                if not found.looking.locked():
+                    self._look_in_background(provider)
 
     def look(self, provider: Provider) -> None:
         """Asks one upstream what it has, unless somebody just did."""

@@ -84,6 +84,7 @@ class Heartbeat:
 
     def add(self, sleeper: Sleeper) -> None:
         self._sleepers.append(sleeper)
+        self.expect(sleeper.due())
 
     def _run(self) -> None:
         while True:

@@ -1,6 +1,7 @@
 """Ollama: the native API, at a version of one's choice.
 
     --version 0.33.0     what it says it is, and behaves like where the versions differ
+    --key KEY            ollama.com: answers under any Host, to whoever shows the key
     POST /__models       {"models": [{"name", "capabilities", "context", "native"}, ...]} replaces what is installed
 
 A `native` model takes Ollama's own chat path (0.30 and later): its tool calls come on the last line. A prompt counts
@@ -90,14 +91,17 @@ class Ollama:
     """One Ollama server. The lock guards what is installed and what is loaded."""
 
     version: str
+    key: str | None = None
     models: tuple[Model, ...] = INSTALLED
     loaded: dict[str, int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, request: Request) -> Reply:
         """Answers one request."""
-        if not local_host(request.header("host")):
+        if not self.key and not local_host(request.header("host")):
             return text_reply("", 403)
+        if self.key and request.header("authorization") != f"Bearer {self.key}":
+            return json_reply({"error": "unauthorized"}, 401)
         routes: dict[str, dict[str, Behaviour]] = {
             "/": {"GET": self._hello, "HEAD": self._hello},
             "/api/version": {"GET": self._version, "HEAD": self._version},
@@ -195,8 +199,13 @@ class Ollama:
                 self.loaded.pop(model.name, None)
             return {"done": True, "done_reason": "unload"}
         with self.lock:
-            self.loaded[model.name] = num_ctx(body, model)
+            self.loaded[model.name] = self._num_ctx(body, model)
         return {"done": True, "done_reason": "load"}
+
+    def _num_ctx(self, body: Json, model: Model) -> int:
+        """The context that the model is loaded with: never more than it was trained for, in the cloud all of it."""
+        default = model.context if self.key or model.name.endswith("cloud") else DEFAULT_CONTEXT
+        return min(int((body.get("options") or {}).get("num_ctx") or default), model.context)
 
     # --- /api/chat
 
@@ -209,11 +218,11 @@ class Ollama:
         self.check(body, model)
         size = self._fitted(prompt_tokens(body), body, model)
         self._loading({**body, "keep_alive": None}, model)
-        said = answer(self._prompt(body, model, num_ctx(body, model) - size))
+        said = answer(self._prompt(body, model, self._num_ctx(body, model) - size))
         lines = list(self._lines(said, body, model, size))
         if body.get("stream") is False:
             return json_reply(whole(lines))
-        pieces = tuple(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        pieces = tuple(go_json(line) + "\n" for line in lines)
         return Reply(headers=(("content-type", "application/x-ndjson"),), pieces=pieces)
 
     def check(self, body: Json, model: Model) -> None:
@@ -242,7 +251,7 @@ class Ollama:
 
     def _fitted(self, size: int, body: Json, model: Model) -> int:
         """The tokens of the prompt that the model sees; refused or cut by the rules of this version."""
-        limit = num_ctx(body, model)
+        limit = self._num_ctx(body, model)
         if size <= limit:
             return size
         truncate, shift = body.get("truncate", True), body.get("shift", True)
@@ -340,12 +349,6 @@ def last_turn(messages: list[Json]) -> list[Json]:
     return messages[answered[-1] + 1 :] if answered else messages
 
 
-def num_ctx(body: Json, model: Model) -> int:
-    """The context that the model is loaded with: never more than it was trained for."""
-    asked = (body.get("options") or {}).get("num_ctx") or DEFAULT_CONTEXT
-    return min(int(asked), model.context)
-
-
 def prompt_tokens(body: Json) -> int:
     """The size of the prompt: a token for every four bytes, and 768 an image."""
     messages = [{**message, "images": []} for message in body["messages"]]
@@ -361,6 +364,14 @@ def exceeded(size: int, limit: int) -> str:
 
 
 # --- writing an answer
+
+
+def go_json(value: Json) -> str:
+    """As Go's encoding/json writes it: no spaces, and what HTML would mind is escaped."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
 
 
 def now() -> str:
@@ -397,10 +408,11 @@ def options() -> Namespace:
     """The command line."""
     parser = arguments()
     parser.add_argument("--version", default="0.33.0", help="the version it says it is")
+    parser.add_argument("--key", help="answer as ollama.com does, to whoever shows this key")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
     chosen = options()
-    server = Ollama(chosen.version)
+    server = Ollama(chosen.version, chosen.key)
     serve(server, chosen.port, {"/__models": server.install})
