@@ -51,6 +51,22 @@ class TextToolsTests(unittest.TestCase):
         self.assertEqual(reader.feed("<to"), [])
         self.assertEqual(reader.feed("p> "), ["<top> "])
 
+    def test_a_stray_mark_behind_a_bare_call_goes_with_it(self) -> None:
+        call = "<function=Bash>\n<parameter=command>\nls\n</parameter>\n</function>"
+        for text in (f"{call}\n</tool_call>", f"{call}</tool_call>\n", f"{call}\n\n</tool_call>"):
+            self.calls(text, LS)
+        self.calls(f"{call}\n</tool_call>\n{call}\n</tool_call>", LS, LS)
+        self.calls(f"{call}\n</tool_call>\n<tool_call>\n{call}\n</tool_call>", LS, LS)
+
+    def test_a_stray_mark_anywhere_else_is_text(self) -> None:
+        call = f"<tool_call>{OBJECT}</tool_call>"
+        for text, *wanted in (
+            ("</tool_call>\nso", "</tool_call>\nso"),
+            (f"{call}\n</tool_call>", LS, "\n</tool_call>"),
+            ("<function=Bash>{}</function>\nso\n</tool_call>", TextCall("Bash", {}), "\nso\n</tool_call>"),
+        ):
+            self.check(text, *wanted)
+
     def test_tagged(self) -> None:
         for text in (
             f"<tool_call>{OBJECT}</tool_call>",

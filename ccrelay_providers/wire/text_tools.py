@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 from .messages import Json, loads
 
 _TAGS = {"<tool_call>": "</tool_call>", "<function=": "</function>"}
-_OPENERS = (*_TAGS, "```", "~~~", "{")
+_STRAY = "</tool_call>"  # Qwen3-Coder's, when it forgot the opening one
+_OPENERS = (*_TAGS, _STRAY, "```", "~~~", "{")
 _FENCE = re.compile(r"(```+|~~~+)[ \t]*(\w*)[ \t]*\n")
 _FENCED_CALLS = ("", "json", "tool_call", "tool_code", "tool")
 _MAY_BE_CALL = re.compile(r'\s*(\[\s*)?(\{\s*("?\w*|"(name|type|id|function|tool|arguments|parameters)"[\s\S]*))?\Z')
@@ -46,6 +47,7 @@ class TextTools:
         self._held = ""  # begins at the start of a line
         self._line_goes_on = False  # in words: until its end, everything passes
         self._fence = ""  # the mark of the fence we are in
+        self._stray_may_follow = False  # behind a bare <function=…>
         self._pending: list[Part] = []  # calls in fences, each behind its text: calls only if no words follow
 
     @property
@@ -82,6 +84,7 @@ class TextTools:
     def _words(self, length: int) -> list[Part]:
         """So much of what is held is text, and then so was every fence before it."""
         text, self._held = self._held[:length], self._held[length:]
+        self._stray_may_follow = False
         before = [part for part in self._pending if isinstance(part, str)] if text.strip() else []
         if before:
             self._pending.clear()
@@ -108,6 +111,9 @@ class TextTools:
         start = self._held.lstrip()
         if not ended and (not start or any(opener.startswith(start) for opener in _OPENERS)):
             return None
+        if self._stray_may_follow and start.startswith(_STRAY):
+            self._held, self._stray_may_follow = start.removeprefix(_STRAY), False
+            return []
         for opener, closer in _TAGS.items():
             if start.startswith(opener):
                 return self._tagged(closer, ended)
@@ -133,6 +139,7 @@ class TextTools:
         if not calls:
             return self._begin_words()
         self._held = self._held[end + len(closer) :] if end >= 0 else ""
+        self._stray_may_follow = closer == "</function>"
         return [*calls]
 
     def _fenced(self, start: str, ended: bool) -> list[Part] | None:
