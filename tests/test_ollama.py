@@ -110,6 +110,15 @@ class Answers(unittest.TestCase):
         self.assertEqual((message["content"], message["stop_reason"]), ([], "end_turn"))
         self.assertEqual(report.notes, ["the answer is empty"])
 
+    def test_lines_of_old_versions(self) -> None:
+        """Before 0.5 every line had images, before 0.1.30 the last one no reason, before 0.12.10 a call no id."""
+        old = {key: value for key, value in COUNTED.items() if key != "done_reason"}
+        lines = said(content="Hi", images=None), said(tool_calls=[call("Bash", {})], images=None), old
+        report = Report(estimate=9)
+        message = answered(*lines, report=report)
+        self.assertEqual([block["type"] for block in message["content"]], ["text", "tool_use"])
+        self.assertEqual(report.notes, [])
+
     def test_length(self) -> None:
         edge = {**COUNTED, "done_reason": "length", "prompt_eval_count": 32_000, "eval_count": 760}
         self.assertEqual(answered(said(content="a"), edge)["stop_reason"], "model_context_window_exceeded")

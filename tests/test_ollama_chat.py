@@ -26,6 +26,7 @@ QWEN = Target(
 )
 BASH = {"name": "Bash", "description": "Run", "input_schema": {"type": "object", "properties": {}}}
 READ = {"name": "Read", "input_schema": {}}
+HI = {"type": "text", "text": "hi"}
 PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
 
 
@@ -62,6 +63,11 @@ class Requests(unittest.TestCase):
         body = sent(stream=False)
         self.assertEqual((body["stream"], body["shift"], body["truncate"]), (True, False, False))
         self.assertEqual(body["keep_alive"], "30m")
+
+    def test_how_long_it_stays_loaded(self) -> None:
+        for keep_alive in ("30m", -1, 0):
+            self.assertEqual(sent(replace(QWEN, keep_alive=keep_alive))["keep_alive"], keep_alive)
+        self.assertNotIn("keep_alive", sent(replace(QWEN, keep_alive=None)))
 
     def test_options(self) -> None:
         options = sent(temperature=0.5, top_p=0.9, top_k=3, stop_sequences=["X"])["options"]
@@ -218,6 +224,49 @@ LOOP: list[Json] = [
 
 
 class Histories(unittest.TestCase):
+    def test_every_kind_of_block_is_there_or_named(self) -> None:
+        pdf = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}}
+        words = {"type": "document", "title": "Notes", "source": {"type": "text", "data": "written down"}}
+        found = {"type": "search_result", "title": "Page", "source": "https://x", "content": [{**HI, "text": "found"}]}
+        searched = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "ollama"}}
+        for block, wanted in (
+            (HI, "hi"),
+            (words, "written down"),
+            (words, "Notes"),
+            (pdf, "document omitted: application/pdf"),
+            (found, "found"),
+            (found, "https://x"),
+            (searched, "web_search"),
+            ({"type": "future", "data": "unheard"}, "future omitted"),
+        ):
+            role = "assistant" if block is searched else "user"
+            [turn, *_] = sent(messages=[{"role": role, "content": [block]}, {"role": "user", "content": "x"}])[
+                "messages"
+            ]
+            self.assertIn(wanted, turn["content"], block["type"])
+
+    def test_several_thoughts_are_all_sent(self) -> None:
+        own = [{"type": "thinking", "thinking": t, "signature": history.mark("ollama", "")} for t in ("one", "two")]
+        turn = {"role": "assistant", "content": [own[0], HI, own[1]]}
+        body = sent(messages=[turn, {"role": "user", "content": "and?"}])
+        self.assertEqual(body["messages"][0]["thinking"], "one\n\ntwo")
+
+    def test_system_text(self) -> None:
+        """Blocks stay apart, the attribution that changes with every turn goes, later system turns stay in place."""
+        system = [
+            {**HI, "text": text} for text in ("x-anthropic-billing-header: cc_version=2", "Be brief.", "Be kind.")
+        ]
+        turns = [{"role": role, "content": text} for role, text in (("user", "a"), ("assistant", "b"), ("system", "c"))]
+        body = sent(system=system, messages=[*turns, {"role": "user", "content": "d"}])
+        self.assertEqual(body["messages"][0], {"role": "system", "content": "Be brief.\n\nBe kind."})
+        self.assertEqual([turn["role"] for turn in body["messages"]], ["system", "user", "assistant", "user"])
+        self.assertRegex(body["messages"][3]["content"], r"^<system-reminder>\nc\n</system-reminder>\n\nd$")
+
+    def test_an_error_is_marked_once(self) -> None:
+        failed = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "Error: no", "is_error": True}
+        body = sent(tools=[BASH], messages=[*LOOP[:2], {"role": "user", "content": [failed]}])
+        self.assertEqual(body["messages"][2]["content"], "Error: no")
+
     def test_own_thinking_comes_back(self) -> None:
         own = {"type": "thinking", "thinking": "mine", "signature": history.mark("ollama", "")}
         other = {"type": "thinking", "thinking": "theirs", "signature": "EqQB"}

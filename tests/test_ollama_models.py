@@ -133,7 +133,7 @@ class LoadedWindow(unittest.TestCase):
 
 class Families(unittest.TestCase):
     def test_known_to_write_calls(self) -> None:
-        for name in ("qwen2.5-coder:7b", "hf.co/x/Hermes-3", "llama3.2"):
+        for name in ("qwen2.5-coder:7b", "hf.co/x/Hermes-3", "llama3.2", "glm-4.7-flash"):
             self.assertTrue(writes_calls(Model(name)), name)
         self.assertFalse(writes_calls(Model("gpt-oss")))
         self.assertTrue(writes_calls(Model("mine"), "qwen2"))

@@ -51,6 +51,15 @@ class TextToolsTests(unittest.TestCase):
         self.assertEqual(reader.feed("<to"), [])
         self.assertEqual(reader.feed("p> "), ["<top> "])
 
+    def test_glm(self) -> None:
+        one = "<arg_key>command</arg_key>\n<arg_value>ls</arg_value>"
+        two = f"{one}\n<arg_key>timeout</arg_key>\n<arg_value>5</arg_value>\n"
+        self.calls(f"<tool_call>Bash\n{one}\n</tool_call>", LS)
+        self.calls(f"<tool_call>Bash{two}</tool_call>", TextCall("Bash", {"command": "ls", "timeout": 5}))
+        self.calls("<tool_call>Bash\n</tool_call>", TextCall("Bash", {}))
+        for text in (f"<tool_call>Nobody\n{one}\n</tool_call>", f"<tool_call>Bash now {one}</tool_call>"):
+            self.check(text, text)
+
     def test_a_stray_mark_behind_a_bare_call_goes_with_it(self) -> None:
         call = "<function=Bash>\n<parameter=command>\nls\n</parameter>\n</function>"
         for text in (f"{call}\n</tool_call>", f"{call}</tool_call>\n", f"{call}\n\n</tool_call>"):

@@ -190,9 +190,14 @@ def _result(block: Block, names: dict[str, str]) -> Json:
     """With name and id: templates know one, llama-server the other."""
     said = _said(block["content"])
     if block.get("is_error"):
-        said["content"] = f"Error: {said['content']}"
+        said["content"] = _failed(said["content"])
     call = block["tool_use_id"]
     return {"role": "tool", "tool_name": names.get(call, ""), "tool_call_id": call, **said}
+
+
+def _failed(text: str) -> str:
+    """A tool message has no field for a failure."""
+    return text if text.startswith("Error:") else f"Error: {text}"
 
 
 def _said(content: Any) -> Json:
@@ -208,8 +213,9 @@ def _told(block: Block, names: dict[str, str]) -> list[Block]:
     if block["type"] == "tool_use":
         return [text_block(f"[{block['name']} was called with {dumps(block['input']).decode()}]")]
     if block["type"] == "tool_result":
-        content, failed = block["content"], "Error: " if block.get("is_error") else ""
+        content, words = block["content"], text_of(block["content"])
         images = [part for part in content if part["type"] == "image"] if isinstance(content, list) else []
         name = names.get(block["tool_use_id"], "the tool")
-        return [text_block(f"[{name} returned]\n\n{failed}{text_of(content)}"), *images]
+        told = _failed(words) if block.get("is_error") else words
+        return [text_block(f"[{name} returned]\n\n{told}"), *images]
     return [block]

@@ -15,7 +15,7 @@ from .provider import Ask, Listing, Model, Target, UpstreamRequest, UpstreamResp
 
 PATIENCE = 5.0  # seconds for one question about the models
 
-_WRITES_CALLS = re.compile(r"qwen|qwq|hermes|llama|smollm", re.IGNORECASE)
+_WRITES_CALLS = re.compile(r"qwen|qwq|hermes|llama|smollm|glm", re.IGNORECASE)
 """Families known to write a call in words instead of in the form that their template, and Ollama's parser, expect."""
 
 

@@ -3,6 +3,7 @@
 Small models often miss the form that their template expects, and Ollama then passes their words on as an answer.
 
     <tool_call>{"name": "Bash", "arguments": {…}}</tool_call>       Qwen, Hermes; with <function=…> inside: Qwen3-Coder
+    <tool_call>Bash<arg_key>command</arg_key><arg_value>ls</arg_value></tool_call>      GLM
     <function=Bash>{…}</function>                                   Llama; or <parameter=command>ls</parameter>
     {"name": "Bash", "parameters": {…}}                             Llama, Qwen2.5-Coder; alone or in a fence of its own
 
@@ -25,6 +26,8 @@ _FENCE = re.compile(r"(```+|~~~+)[ \t]*(\w*)[ \t]*\n")
 _FENCED_CALLS = ("", "json", "tool_call", "tool_code", "tool")
 _MAY_BE_CALL = re.compile(r'\s*(\[\s*)?(\{\s*("?\w*|"(name|type|id|function|tool|arguments|parameters)"[\s\S]*))?\Z')
 _FUNCTION = re.compile(r"\s*<function=([^>\s]+)>([\s\S]*?)(?:</function>|\Z)\s*")
+_GLM = re.compile(r"\s*([^\s<{]+)\s*((?:<arg_key>[\s\S]*?</arg_key>\s*<arg_value>[\s\S]*?</arg_value>\s*)*)")
+_GLM_ARGUMENT = re.compile(r"<arg_key>\s*([\s\S]*?)\s*</arg_key>\s*<arg_value>([\s\S]*?)</arg_value>")
 _PARAMETER = re.compile(r"<parameter=([^>\s]+)>\n?([\s\S]*?)\n?(?:</parameter>|(?=<parameter=)|\Z)")
 
 
@@ -178,6 +181,8 @@ class TextTools:
         """The calls that a text consists of: empty if it is anything else, or names a tool that was not offered."""
         if match := _FUNCTION.fullmatch(body):
             found = [self._tagged_call(match[1], match[2])]
+        elif (match := _GLM.fullmatch(body)) and match[1] in self._tools:
+            found = [self._typed_call(match[1], _GLM_ARGUMENT.findall(match[2]))]
         else:
             try:
                 value = loads(body.strip())
@@ -208,12 +213,15 @@ class TextTools:
         if name not in self._tools:
             return None
         if "<parameter=" in body:
-            return TextCall(name, {key: self._typed(name, key, value) for key, value in _PARAMETER.findall(body)})
+            return self._typed_call(name, _PARAMETER.findall(body))
         try:
             arguments = loads(body.strip() or "{}")
         except ValueError:
             return None
         return TextCall(name, arguments) if isinstance(arguments, dict) else None
+
+    def _typed_call(self, name: str, parameters: list[tuple[str, str]]) -> TextCall:
+        return TextCall(name, {key: self._typed(name, key, value) for key, value in parameters})
 
     def _typed(self, name: str, key: str, value: str) -> Any:
         """A parameter's text as what the schema wants: text stays text."""
