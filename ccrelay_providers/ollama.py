@@ -49,7 +49,7 @@ def stream(response: UpstreamResponse, request: MessagesRequest, target: Target,
         if events := answer.more(block):
             yield events
             continue
-        events, failure = answer.events(block.split(b"\n"))
+        events, failure = answer.events(block)
         if events and (started or failure is None):
             yield events
             started = True
@@ -91,12 +91,16 @@ class _Answer:
         values = plain(block, kind)
         return self._writer.more(values) if values else b""
 
-    def events(self, lines: list[bytes]) -> tuple[bytes, RelayError | None]:
+    def events(self, block: bytes) -> tuple[bytes, RelayError | None]:
         """What the lines make, up to the one that cannot be."""
         events: list[bytes] = []
         try:
-            for line in lines:
-                events.append(self.more(line) or self._line(line))  # noqa: PERF401  # what came before an error counts
+            for part in _ends_apart(block):
+                if more := self.more(part):
+                    events.append(more)
+                    continue
+                for line in part.split(b"\n"):
+                    events.append(self.more(line) or self._line(line))  # noqa: PERF401  # what came before an error counts
         except RelayError as failure:
             return b"".join(events), failure
         return b"".join(events), None
@@ -214,6 +218,13 @@ class _Answer:
             # a version that knows neither truncate nor shift cuts the prompt to half the window, behind a 200
             sent, read = report.estimate, report.input_tokens
             report.notes.append(f"the prompt may have been cut: about {sent} tokens sent, {read} read")
+
+
+def _ends_apart(block: bytes) -> list[bytes]:
+    """The first line, all between, the last line: what is not plain is mostly where an answer begins and ends."""
+    first, _, rest = block.partition(b"\n")
+    middle, _, last = rest.rpartition(b"\n")
+    return [part for part in (first, middle, last) if part]
 
 
 def _reader(body: Json, target: Target) -> TextTools | None:
