@@ -254,10 +254,12 @@ class Discovery(unittest.TestCase):
 
         with Upstream("ollama") as server, Relay(TABLE.format(name="local", url=server.url, num_ctx=4096)) as relay:
             self.assertEqual(relay.messages(turn("local/qwen3:8b")).status, 200)
-            time.sleep(0.3)  # the look at the loaded window
-            before = woken(relay.process.pid)
-            time.sleep(1.0)
-            self.assertLessEqual(woken(relay.process.pid) - before, 1)
+            counts: list[int] = []
+            while 0 not in counts and 1 not in counts:  # the first hold the look at the loaded window
+                self.assertLess(len(counts), 6, f"woken in each second: {counts}")
+                before = woken(relay.process.pid)
+                time.sleep(1.0)
+                counts.append(woken(relay.process.pid) - before)
 
 
 del OllamaTest

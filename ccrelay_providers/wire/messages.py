@@ -339,6 +339,7 @@ class MessageWriter:
         self._started = False
         self._open: str | None = None
         self._index = -1
+        self._delta_start = b""
         self.tool_uses = 0
 
     @property
@@ -360,9 +361,7 @@ class MessageWriter:
 
     def more(self, values: list[bytes]) -> bytes:
         """Deltas of the open text or thinking, from strings that are JSON already; at least one."""
-        kind = (self._open or "").encode()
-        start = _DELTA % (self._index, kind, kind)
-        return start + (_DELTA_END + start).join(values) + _DELTA_END
+        return self._delta_start + (_DELTA_END + self._delta_start).join(values) + _DELTA_END
 
     def tool_use(self, name: str, arguments: Json) -> bytes:
         """One whole call. Its id is unique over the conversation, since the request's is."""
@@ -403,6 +402,7 @@ class MessageWriter:
         closing = self._message_start() + self._stop()
         self._open = kind
         self._index += 1
+        self._delta_start = _DELTA % (self._index, kind.encode(), kind.encode())
         return closing + self._event("content_block_start", index=self._index, content_block=block)
 
     def _stop(self) -> bytes:
