@@ -43,8 +43,8 @@ class EstimateTests(unittest.TestCase):
 
     def test_a_long_text_is_judged_by_a_sample(self) -> None:
         for piece in ("def f(x): return {x: 1.25}\n", "0001 7f 45 4c 46 02 01 |.ELF..|\n", "Grüße, 世界! "):
-            short, long = piece * 200, piece * 5000
-            self.assertAlmostEqual(25, of({"type": "text", "text": long}) / of({"type": "text", "text": short}), delta=0.5)
+            short, long = (of({"type": "text", "text": piece * count}) for count in (200, 5000))
+            self.assertAlmostEqual(25, long / short, delta=0.5)
 
     def test_text_and_a_block_of_it_are_the_same(self) -> None:
         self.assertEqual(estimate({"messages": [{"role": "user", "content": TEXT["text"]}]}), of(TEXT))

@@ -94,7 +94,6 @@ def own_relay(config: Config, log: Path, reason: str) -> Iterator[Lineup | None]
         thread.start()
         try:
             catalog.refresh(ASK_SECONDS)
-            catalog.keep_fresh()
             yield replace(of_catalog(catalog), relay=RunningRelay(address, config.server.token))
         finally:
             server.stop()
