@@ -69,7 +69,7 @@ class Errors(unittest.TestCase):
             (404, 'model "m" not found, try pulling it first', UpstreamRefusal, 404, "ollama pull qwen3:8b"),
             (429, "you have reached your session usage limit", RateLimited, 429, "usage limit"),
             (499, "request canceled", UpstreamDisconnected, 502, "canceled"),
-            (500, "model runner has unexpectedly stopped, this may be …", UpstreamFailure, 502, "a lower providers."),
+            (500, "model runner has unexpectedly stopped, this may be …", UpstreamFailure, 502, "a lower num_ctx"),
             (500, 'llama-server returned invalid tool call arguments for "X": …', UpstreamFailure, 502, 'for "X"'),
             (500, "system message must be at the beginning", UpstreamRefusal, 400, "at the beginning"),
             (500, "no user query found in messages", UpstreamRefusal, 400, "no user query"),

@@ -45,7 +45,7 @@ ROWS: list[tuple[int, Any, int, str, str]] = [
     (404, "model 'qwen3:8b' not found", 404, "not_found_error", "run: ollama pull qwen3:8b"),
     (404, 'model "qwen3:8b" not found, try pulling it first', 404, "not_found_error", "run: ollama pull qwen3:8b"),
     (429, LIMIT, 429, "rate_limit_error", "https://ollama.com/upgrade"),
-    (500, "model runner has unexpectedly stopped, this may be …", 502, "api_error", "a lower providers.local.num_ctx"),
+    (500, "model runner has unexpectedly stopped, this may be …", 502, "api_error", "a lower num_ctx"),
     (500, "no user query found in messages", 400, "invalid_request_error", "no user query"),
     (500, "llama-server process has terminated: exit status 2", 502, "api_error", "num_ctx"),
     (500, "model requires more system memory (9 GiB) than is available", 502, "api_error", "choose a smaller model"),

@@ -59,12 +59,10 @@ _KNOWN = (
     _Known(503, "", Overloaded, "{text}; OLLAMA_MAX_QUEUE sets how many may wait"),
     _Known(0, "system memory", _too_big, "{text}; lower providers.{provider}.num_ctx, or choose a smaller model"),
     _Known(0, "process has terminated", _too_big, "{text}; a lower providers.{provider}.num_ctx needs less memory"),
-    _Known(
-        0, "unexpectedly stopped", UpstreamFailure, "{text}; a lower providers.{provider}.num_ctx needs less memory"
-    ),
     _Known(500, "no user query found", UpstreamRefusal, "{text}"),
     _Known(500, "system message must be at the beginning", UpstreamRefusal, "{text}"),
     _Known(502, "", UpstreamFailure, "{text}; a cloud model needs a connection to ollama.com"),
+    _Known(500, "unexpectedly stopped", UpstreamFailure, "{text}; a lower num_ctx needs less memory"),
 )
 _TOO_LONG = re.compile(r"\((\d+) tokens\) exceeds the available context size \((\d+) tokens\)")
 _TOO_LONG_IN_WORDS = re.compile(
