@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from tests.clients.claude import ClaudeCode, go_on_to_prompt, pick
@@ -17,8 +18,8 @@ from tests.clients.screen import Screen, screen
 from tests.clients.stage import ECHO, GLM, QWEN, ROOT, Finished, Stage, asked, expect, last_asked, run, wait_for
 
 Check = tuple[str, Callable[[Stage], None]]
+SOCKETS = count()
 LAUNCHER = [sys.executable, str(ROOT / "ccrelay.py")]
-HEADING = r"Select model"
 
 
 def checks(claude: ClaudeCode) -> Iterator[Check]:
@@ -114,7 +115,7 @@ def env_in_a_shell(claude: ClaudeCode, stage: Stage) -> None:
 def rows(claude: ClaudeCode, stage: Stage) -> None:
     with interactive(claude, stage) as terminal:
         terminal.type("/model")
-        text = terminal.wait(HEADING + r"(.|\n)*llama3\.2:3b")
+        text = terminal.wait(r"Select model(.|\n)*llama3\.2:3b")
         for row in (r"GLM-5\.2 +Z\.AI · 1M context", r"qwen3:8b +Ollama · .*41k context", r"anywhere +route to "):
             expect(re.search(row, text), f"no row /{row}/ in:\n{text}")
         terminal.press("Escape")
@@ -162,6 +163,7 @@ def slots(claude: ClaudeCode, stage: Stage) -> None:
 def interactive(claude: ClaudeCode, stage: Stage, *arguments: str) -> Iterator[Screen]:
     """Past the first questions."""
     command = [*LAUNCHER, "--port", "0", "claude", *arguments]
-    with screen(command, environment(claude, stage), stage.work, stage.folder / "tmux") as terminal:
+    socket = stage.folder / f"tmux-{next(SOCKETS)}"  # one that ends is in the way of the next for a moment
+    with screen(command, environment(claude, stage), stage.work, socket) as terminal:
         go_on_to_prompt(terminal)
         yield terminal
