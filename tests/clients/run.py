@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.clients import check_claude_code, check_launch, check_python_sdk, check_typescript_sdk
+from tests.clients import check_balancer, check_claude_code, check_launch, check_python_sdk, check_typescript_sdk
 from tests.clients.claude import ClaudeCode
 from tests.clients.stage import CheckError, Stage, stage
 
@@ -67,6 +67,7 @@ def all_checks(npm: Path) -> list[Check]:
             check_launch.checks(ClaudeCode(npm)),
             check_python_sdk.checks(),
             check_typescript_sdk.checks(npm),
+            check_balancer.checks(ClaudeCode(npm)),
         )
     )
 
