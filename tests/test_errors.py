@@ -33,6 +33,11 @@ class TreeTests(unittest.TestCase):
         for kind in all_kinds():
             self.assertEqual(int(told.get(kind.__name__, made(kind).status)), made(kind).status, kind.__name__)
 
+    def test_secrets_are_taken_out_of_sentence_and_body(self) -> None:
+        failure = RelayError("no such key: sesame-1 x", body="é sesame-1".encode())
+        failure.hide(("sesame-1", "x"))
+        self.assertEqual((failure.message, failure.body), ("no such key: *** x", "é ***".encode()))
+
     def test_type_and_status_belong_together(self) -> None:
         for kind in all_kinds():
             failure = made(kind)

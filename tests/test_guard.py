@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unittest
 
-from ccrelay_providers.core.guard import Guard, host_name, is_loopback
+from ccrelay_providers.core.guard import Guard, credentials, host_name, is_loopback
 from ccrelay_providers.core.settings import Server
 from ccrelay_providers.wire.errors import AuthenticationFailed, InvalidRequest, PermissionDenied
 from ccrelay_providers.wire.http1 import Headers
@@ -93,6 +93,12 @@ class TestToken(unittest.TestCase):
     def test_without_a_token_everything_passes(self) -> None:
         asked = headers(x_api_key="anything")
         self.assertIs(Guard(Server()).authenticate(asked), asked)
+
+
+class TestCredentials(unittest.TestCase):
+    def test_all_that_a_client_shows(self) -> None:
+        shown = headers(authorization="Bearer a", x_api_key="b", x_ccrelay_token="c", cookie="d=e", accept="*/*")
+        self.assertEqual(credentials(shown), ["a", "b", "c", "d=e"])
 
 
 class TestNames(unittest.TestCase):

@@ -43,7 +43,9 @@ def run(options: argparse.Namespace, config: Config) -> int:
     """1 if a provider that is on cannot be used, the port is taken, or a model that was asked did not answer."""
     terminal = Terminal(sys.stdout, os.environ)
     quiet = Log("text", io.StringIO())  # what goes wrong is told here
-    server, catalog = build(replace(config, server=replace(config.server, host="127.0.0.1", port=0)), quiet)
+    server, catalog = build(
+        replace(config, server=replace(config.server, host="127.0.0.1", port=0, tls_cert=None)), quiet
+    )
     if server is None:
         return 1
     findings = Findings(warnings=list(config.warnings))

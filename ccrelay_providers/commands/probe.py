@@ -64,6 +64,7 @@ def probe(provider: Provider, catalog: Catalog) -> Probe:
     if answer.status == 200 and _is_object(body):
         return Probe(provider, models, seconds, "key accepted" if provider.api_key else "no key")
     error = PROVIDERS[provider.type].error(answer.status, answer.headers, body, target)
+    error.hide(provider.keys)
     return _refused(Probe(provider, models, seconds), answer, error)
 
 

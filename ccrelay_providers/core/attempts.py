@@ -126,8 +126,12 @@ class Attempts:
 
 
 def name_culprit(error: RelayError, candidate: Candidate) -> None:
-    """What broke below the provider's own code does not know whose answer it was; nobody there knows of other keys."""
+    """What broke below the provider's own code does not know whose answer it was; nobody there knows of other keys.
+
+    Nor does an upstream know which words are secret: some repeat the key that they refuse.
+    """
     provider = candidate.provider
+    error.hide(provider.keys)
     if isinstance(error, UpstreamDisconnected) and not error.message.startswith(f"{provider.name}: "):
         error.message = f"{provider.name}: {error.message}"
     if error.concerns == "key" and len(provider.keys) > 1:

@@ -211,6 +211,7 @@ class Catalog:
                 target = Candidate(provider, Model("")).target()
                 listing = PROVIDERS[provider.type].models(partial(self.ask, provider), target, found.listing)
             except RelayError as failure:
+                failure.hide(provider.keys)
                 error = failure.message
             with self._lock:
                 was, first = found.error, found.asked_at < 0

@@ -12,12 +12,12 @@ from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from ..wire.errors import InvalidRequest, MethodNotAllowed, NotFound, RelayError, error_body
+from ..wire.errors import InvalidRequest, MethodNotAllowed, NotFound, RelayError, error_body, hidden
 from ..wire.http1 import Headers
 from ..wire.messages import dumps
 from .catalog import Candidate, Catalog
 from .exchange import ClientDeparted, Downstream, Request, Response
-from .guard import Guard
+from .guard import Guard, credentials
 from .health import Health
 from .log import Entry, Log
 from .relay import Relay, elapsed, error_headers, in_band_error
@@ -68,6 +68,8 @@ class Endpoints:
             entry.total = elapsed(request)
             if downstream.first_sent_at is not None:
                 entry.first_event = elapsed(request, downstream.first_sent_at)
+            if entry.failures:  # an upstream may have repeated what it was shown
+                entry.failures = [hidden(failure, credentials(request.headers)) for failure in entry.failures]
             self._log.request(entry)
 
     def admit(self, headers: Headers) -> None:

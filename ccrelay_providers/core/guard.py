@@ -78,3 +78,11 @@ def is_loopback(name: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def credentials(headers: Headers) -> list[str]:
+    """What the client showed of itself."""
+    shown = [
+        value for name in ("authorization", "x-api-key", "x-ccrelay-token", "cookie") for value in headers.all(name)
+    ]
+    return [value.partition(" ")[2] if value[:7].lower() == "bearer " else value for value in shown]

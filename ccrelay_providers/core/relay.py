@@ -260,6 +260,7 @@ class Relay:
             try:
                 return Response(200, self._counted(candidate, counter, target, downstream), tuple(headers))
             except UpstreamFailure as error:
+                error.hide(candidate.provider.keys)
                 entry.failures.append(error.message)
         tokens = estimated(asked, candidate, target)
         return Response(200, dumps({"input_tokens": tokens}), (*headers, ("x-ccrelay-estimated", "true")))

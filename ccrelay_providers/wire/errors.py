@@ -17,6 +17,7 @@ RelayError
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 Concern = Literal["nothing", "provider", "key", "model"]
@@ -26,6 +27,7 @@ ERROR_TYPES = {
     404: "not_found_error", 408: "timeout_error", 409: "conflict_error", 413: "request_too_large",
     429: "rate_limit_error", 504: "timeout_error", 529: "overloaded_error",
 }  # fmt: skip
+SECRET_FROM = 6  # characters
 IN_BAND_TYPES = ("overloaded_error", "api_error", "timeout_error")
 """What an `event: error` may say after content was sent. The client ends the turn at anything else."""
 
@@ -68,9 +70,23 @@ class RelayError(Exception):
         self.retry_after, self.resets_at, self.should_retry = retry_after, resets_at, should_retry
         self.body, self.headers = body, headers
 
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Takes secrets out of what is said: some upstreams repeat the key that they refuse."""
+        self.message = hidden(self.message, secrets)
+        if self.body is not None:
+            self.body = hidden(self.body.decode("latin-1"), secrets).encode("latin-1")
+
     @property
     def in_band_type(self) -> str:
         return self.type if self.type in IN_BAND_TYPES else "api_error"
+
+
+def hidden(text: str, secrets: Iterable[str]) -> str:
+    """Without the secrets; a very short one hides nothing, and would take letters out of words."""
+    for secret in secrets:
+        if len(secret) >= SECRET_FROM:
+            text = text.replace(secret, "***")
+    return text
 
 
 class InvalidRequest(RelayError):

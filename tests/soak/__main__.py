@@ -64,6 +64,9 @@ class Soak:
         self.outcomes: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.left: dict[str, float] = {}
+        self.frozen: list[tuple[float, float]] = []
+        self.times: list[float] = []
+        """Seconds from a client's leaving to the closing of its upstream connection, where an upstream was awake."""
         self.over = threading.Event()
 
     def client(self, number: int) -> None:
@@ -111,6 +114,17 @@ class Soak:
         self.left[name] = time.monotonic()
         return True
 
+    def look(self, upstreams: list[Upstream]) -> None:
+        """Takes from the upstreams what they remember."""
+        for upstream in upstreams:
+            for request in upstream.requests():
+                words = request.body.partition(b"count ")[2].split(b" ", 1)
+                at, closed = self.left.get(words[0].decode()), request.closed_at
+                asleep = at is not None and any(began - 0.1 < at < ended for began, ended in self.frozen)
+                if at is not None and closed is not None and closed >= at - 0.05 and not asleep:
+                    self.times.append(max(0.0, closed - at))
+            upstream.reset()
+
 
 def judged_stream(stream: Stream, name: str, words: int) -> str:
     stream.read_head()
@@ -153,19 +167,15 @@ def counted(text: str, name: str, words: int, whole: bool) -> None:
 # --- what goes wrong besides
 
 
-def trouble(
-    upstreams: list[Upstream],
-    over: threading.Event,
-    seed: int,
-    counts: Counter[str],
-    frozen: list[tuple[float, float]],
-) -> None:
-    """Kills an upstream every few seconds, or freezes it, and says from when to when."""
+def trouble(upstreams: list[Upstream], run: Soak, seed: int, counts: Counter[str]) -> None:
+    """Kills an upstream every few seconds, or freezes it."""
+    over = run.over
     rng = random.Random(seed)
     while not over.wait(rng.uniform(2.0, 6.0)):
         upstream, kind = rng.choice(upstreams), rng.choice(("killed", "frozen"))
         counts[kind] += 1
         if kind == "killed":
+            run.look([upstream])  # what it remembers dies with it
             upstream.kill()
             over.wait(rng.uniform(0.1, 1.5))
             upstream.start()
@@ -174,7 +184,7 @@ def trouble(
             upstream.freeze()
             over.wait(rng.uniform(0.5, 5.0))
             upstream.thaw()
-            frozen.append((began, time.monotonic()))
+            run.frozen.append((began, time.monotonic()))
 
 
 def size(relay: Relay) -> dict[str, int]:
@@ -188,21 +198,6 @@ def size(relay: Relay) -> dict[str, int]:
     }
 
 
-def departures(upstreams: list[Upstream], left: dict[str, float], frozen: list[tuple[float, float]]) -> list[float]:
-    """Seconds from a client's leaving to the closing of its upstream connection, where a running upstream saw it."""
-    found = []
-    for upstream in upstreams:
-        for request in upstream.requests():
-            words = request.body.partition(b"count ")[2].split(b" ", 1)
-            at = left.get(words[0].decode()) if words else None
-            if any(began - 0.1 < (at or 0.0) < ended for began, ended in frozen):
-                continue
-            if at is not None and request.closed_at is not None and request.closed_at >= at - 0.05:
-                found.append(max(0.0, request.closed_at - at))
-        upstream.reset()
-    return sorted(found)
-
-
 def soak(streams: int, seconds: float, seed: int, gap: float = 0.15) -> dict[str, Any]:
     """Runs it; what came of it."""
     with ExitStack() as stack:
@@ -214,8 +209,7 @@ def soak(streams: int, seconds: float, seed: int, gap: float = 0.15) -> dict[str
         run = Soak(relay, seed)
         clients = [threading.Thread(target=run.client, args=(number,)) for number in range(streams)]
         troubles: Counter[str] = Counter()
-        frozen: list[tuple[float, float]] = []
-        ruin = threading.Thread(target=trouble, args=(upstreams, run.over, seed, troubles, frozen))
+        ruin = threading.Thread(target=trouble, args=(upstreams, run, seed, troubles))
         before = size(relay)
         for thread in (*clients, ruin):
             thread.start()
@@ -223,11 +217,11 @@ def soak(streams: int, seconds: float, seed: int, gap: float = 0.15) -> dict[str
         run.over.set()
         for thread in (*clients, ruin):
             thread.join()
-        times = departures(upstreams, run.left, frozen)
+        run.look(upstreams)
         time.sleep(IDLE if seconds > IDLE else 0.5)
         return {
-            "outcomes": run.outcomes, "wrong": run.wrong, "troubles": troubles, "departures": times, "before": before,
-            "sizes": sizes, "after": size(relay), "tracebacks": relay.log.count("Traceback"),
+            "outcomes": run.outcomes, "wrong": run.wrong, "troubles": troubles, "departures": sorted(run.times),
+            "before": before, "sizes": sizes, "after": size(relay), "tracebacks": relay.log.count("Traceback"),
         }  # fmt: skip
 
 
@@ -252,10 +246,8 @@ def report(found: dict[str, Any]) -> bool:
         print("  WRONG", sentence)
     times = found["departures"]
     if times:
-        middle, late = times[len(times) // 2], times[int(len(times) * 0.99)]
-        print(
-            f"from leaving to the upstream's end: {len(times)} seen, p50 {middle * 1e3:.1f} ms, p99 {late * 1e3:.1f} ms"
-        )
+        middle, late = (1e3 * times[int(len(times) * part)] for part in (0.5, 0.99))
+        print(f"a client's leaving reached its upstream in p50 {middle:.1f} ms, p99 {late:.1f} ms ({len(times)} seen)")
     print(f"before {found['before']}\nafter  {found['after']}\ntracebacks {found['tracebacks']}")
     back = all(found["after"][name] <= found["before"][name] + 2 for name in ("threads", "descriptors"))
     return back and not found["wrong"] and not found["tracebacks"]
