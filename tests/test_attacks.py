@@ -106,6 +106,15 @@ class TestRequests(Attack):
                     body = '{"model":"zai/glm-5.2","max_tokens":5,"messages":[],' + field % nest + "}"
                     self.assertIn(self.asked(body.encode()).status, (400, 404), (depth, field))
 
+    def test_results_in_results(self) -> None:
+        for depth in (50, 300, 600, 900):
+            content = '[{"type":"tool_result","tool_use_id":"a","content":' * depth + '"x"' + "}]" * depth
+            for model in ("zai/glm-5.2", "anthropic/" + CLAUDE):
+                body = f'{{"model":"{model}","max_tokens":5,"messages":[{{"role":"user","content":{content}}}]}}'
+                answer = self.asked(body.encode())
+                self.assertIn(answer.status, (400, 404))
+                self.assertNotIn("internal error", str(answer.body))
+
     def test_names_with_line_breaks_start_no_header(self) -> None:
         for name in ("zai/glm-5.2\r\nx-evil: 1", "claude-\r\n\r\nx", "echo/echo\nset-cookie: a"):
             answer = self.relay.messages(turn(name), {"x-api-key": "k"})

@@ -101,6 +101,8 @@ class Endpoints:
             return self._failed(error, request, downstream, entry)
         except ClientDeparted:
             raise
+        except RecursionError:  # from Python 3.12 on json reads deeper than what walks through it afterwards
+            return self._failed(InvalidRequest("the request is nested too deeply"), request, downstream, entry)
         except Exception as error:  # a bug of the relay's: said in the log, whole, and to the client in one sentence
             self._log.say(traceback.format_exc().rstrip(), request_id=request.id)
             bug = RelayError(f"ccrelay: internal error ({type(error).__name__}); its log has the details")

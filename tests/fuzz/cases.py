@@ -327,7 +327,7 @@ def histories(rng: random.Random) -> None:
     try:
         asked = request(raw)
         prepared = PROVIDERS[kind].prepare(asked, target(kind), Report())
-    except RelayError:
+    except (RelayError, RecursionError):  # endpoints.py refuses what is nested deeper than can be walked through
         return
     if kind != "echo":
         json.loads(cast(Any, prepared).body)

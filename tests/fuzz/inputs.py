@@ -58,7 +58,7 @@ def value(rng: random.Random, depth: int = 0) -> Any:
 def deep(rng: random.Random) -> Any:
     """Nested deeper than anybody needs."""
     nested: Any = 1
-    for _ in range(rng.choice((50, 300, 700))):
+    for _ in range(rng.choice((50, 300, 700, 3000))):
         nested = {rng.choice(KEYS): nested} if rng.random() < 0.5 else [nested]
     return nested
 
@@ -104,7 +104,11 @@ def conversation(rng: random.Random) -> dict[str, Any]:
 
 
 def as_json(rng: random.Random, thing: Any) -> bytes:
-    return json.dumps(thing, ensure_ascii=rng.random() < 0.5, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    try:
+        text = json.dumps(thing, ensure_ascii=rng.random() < 0.5, separators=(",", ":"))
+    except RecursionError:  # deeper than this Python can write
+        text = '{"a":' * 5000 + "1" + "}" * 5000
+    return text.encode("utf-8", "surrogatepass")
 
 
 def mutated(rng: random.Random, data: bytes) -> bytes:
@@ -135,5 +139,7 @@ def event(rng: random.Random) -> bytes:
 
 
 def some(rng: random.Random) -> dict[str, Any]:
-    """A few fields, or none."""
+    """A few fields, or none; rarely one that is nested deeper than anybody needs."""
+    if rng.random() < 0.02:
+        return {rng.choice(KEYS): deep(rng)}
     return {rng.choice(KEYS): value(rng, 3) for _ in range(rng.choice((0, 1, 3)))}
