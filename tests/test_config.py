@@ -456,6 +456,24 @@ class TestWarnings(ConfigTestCase):
         self.assertEqual(self.warnings(0o644, "${KEY}"), ())
         self.assertEqual(self.warnings(0o644, "${KEY:-}"), ())
 
+    @unittest.skipUnless(os.name == "posix", "modes are POSIX's")
+    def test_a_key_of_a_certificate_that_others_can_read(self) -> None:
+        key = self.path.with_name("key.pem")
+        key.write_text("x")
+        for mode, warnings in (
+            (0o644, ("relay.toml: server.tls_key: other users can read the file; chmod 600 it",)),
+            (0o600, ()),
+        ):
+            key.chmod(mode)
+            tls = '[server]\ntls_cert = "cert.pem"\ntls_key = "key.pem"\n'
+            config = self.load(tls + ECHO)
+            self.assertEqual(config.warnings, warnings)
+            self.assertEqual(config.server.tls_key, str(key.absolute()))
+
+    def test_a_certificate_and_its_key_belong_together(self) -> None:
+        with self.assertRaisesRegex(ConfigError, "server.tls_cert: missing; server.tls_key needs it"):
+            self.load('[server]\ntls_key = "key.pem"\n' + ECHO)
+
 
 if __name__ == "__main__":
     unittest.main()

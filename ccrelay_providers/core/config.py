@@ -289,9 +289,16 @@ def _expand(value: Any, where: str, environ: Mapping[str, str], unset: Errors, e
     return _Expanded(_VARIABLE.sub(fill, value))
 
 
+def others_read(path: Path) -> bool:
+    return os.name == "posix" and path.is_file() and bool(path.stat().st_mode & 0o044)
+
+
 def _readable_secrets(path: Path, raw: dict[str, Any]) -> Iterator[str]:
     """A warning for each secret written out in a file that other users of this machine can read."""
-    if os.name != "posix" or not path.is_file() or not path.stat().st_mode & 0o044:
+    key = raw["server"].get("tls_key")
+    if isinstance(key, str) and others_read(path.absolute().parent / key):
+        yield "server.tls_key: other users can read the file; chmod 600 it"
+    if not others_read(path):
         return
     tables = {"server": raw["server"]} | {_dot("providers", name): table for name, table in raw["providers"].items()}
     found = [(_dot(where, key), table[key]) for where, table in tables.items() for key in SECRETS if key in table]
