@@ -10,8 +10,9 @@ import unittest
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from ccrelay_providers.core.config import load
-from tests.relay import CERTIFICATE, ROOT, Json, Relay, command, turn
+from ccrelay_providers.core.config import ConfigError, load
+from ccrelay_providers.core.tls import context
+from tests.relay import CERTIFICATE, ROOT, Json, Relay, turn
 from tests.test_server import Raw, post
 from tests.upstreams import Upstream, anthropic_error, anthropic_text_stream, json_reply, reply, zai_error
 
@@ -90,7 +91,7 @@ class TestSecrets(unittest.TestCase):
         for log in ("text", "json"):
             environ = {"PLANTED": ZAI, "http_proxy": f"http://user:{PROXY}@127.0.0.1:9"}
             with Relay(self.config(log), "--verbose", environ=environ) as relay:
-                answers = self.everything(relay)
+                answers = self.everything(relay, MODELS if log == "text" else MODELS[:4])
                 relay.request("GET", "/health")
                 relay.wait_for_log("/health")
                 printed = "\n".join([*relay.out, relay.log])
@@ -98,7 +99,7 @@ class TestSecrets(unittest.TestCase):
             self.clean(answers, OF_THE_RELAY)
         self.sent()
 
-    def everything(self, relay: Relay) -> str:
+    def everything(self, relay: Relay, models: tuple[str, ...]) -> str:
         """All that the relay answers to successes, refusals and failures."""
         said = []
         for headers in CLIENTS:
@@ -113,7 +114,7 @@ class TestSecrets(unittest.TestCase):
             ):
                 answer = relay.request("GET", path, headers=headers)
                 said.append(f"{answer.headers} {answer.body!r}")
-            for model in MODELS:
+            for model in models:
                 said += [self.one(relay, model, script, headers) for script in self.scripts()]
         for raw in (b"POST / HTTP/9\r\nx-api-key: " + KEY.encode(), post(b"{", f"authorization: Bearer {BEARER}")):
             with Raw(relay) as connection, suppress(OSError, IndexError):
@@ -179,14 +180,9 @@ class TestSecrets(unittest.TestCase):
             ):
                 self.assertIn(old, good)
                 path.write_text(good.replace(old, new))
-                done = subprocess.run(
-                    [*command({}), "--config", str(path), "--verbose"],
-                    capture_output=True,
-                    text=True,
-                    env={**os.environ, "PLANTED": ZAI},
-                )
-                self.assertEqual(done.returncode, 2, done.stderr)
-                self.clean(done.stdout + done.stderr, OF_THE_RELAY)
+                with self.assertRaises(ConfigError) as caught:
+                    context(load(path, {"PLANTED": ZAI}))
+                self.clean(str(caught.exception), OF_THE_RELAY)
 
     def test_check(self) -> None:
         for kind, upstream in self.upstreams.items():
@@ -194,7 +190,7 @@ class TestSecrets(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "relay.toml"
             path.write_text(self.config("text"))
-            for arguments in (["check"], ["check", "--send"], ["models"]):
+            for arguments in (["check", "--send"], ["models"]):
                 line = [sys.executable, str(ROOT / "ccrelay.py"), *arguments, "--config", str(path), "--port", "9"]
                 done = subprocess.run(
                     line, capture_output=True, text=True, env={**os.environ, "PLANTED": ZAI, "HOME": folder}

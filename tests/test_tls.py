@@ -13,7 +13,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
 
+from ccrelay_providers.core.config import ConfigError, load
+from ccrelay_providers.core.tls import context
 from tests.relay import CERTIFICATE, KEY, PATIENCE, Relay, run, turn
+from tests.relay import ECHO as ECHO_CONFIG
 from tests.test_server import ECHO, Raw, Reply, post
 from tests.upstreams import Upstream, anthropic_text_stream, reply
 
@@ -141,12 +144,6 @@ class TestConfiguration(unittest.TestCase):
         self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         self.config = self.folder / "relay.toml"
 
-    def told(self, server: str) -> str:
-        self.config.write_text(f'[server]\n{server}\n[providers.echo]\ntype = "echo"\n')
-        done = run("--config", str(self.config), "--port", "0")
-        self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
-        return done.stderr
-
     def test_what_is_wrong_is_a_sentence_and_files_are_looked_for_beside_the_configuration(self) -> None:
         shutil.copy(CERTIFICATE, self.folder / "cert.pem")
         (self.folder / "other.pem").write_text("nothing")
@@ -159,11 +156,12 @@ class TestConfiguration(unittest.TestCase):
                 "server.tls_key: has a password; write it out without one (openssl pkey -in KEY -out PLAIN)",
             ),
         ):
-            told = self.told(f'tls_cert = "cert.pem"\ntls_key = "{key}"')
-            self.assertEqual(told, f"relay.toml: {words}\n")
-        self.assertEqual(
-            self.told('tls_cert = "cert.pem"'), "relay.toml: server.tls_key: missing; server.tls_cert needs it\n"
-        )
+            self.config.write_text(f'[server]\ntls_cert = "cert.pem"\ntls_key = "{key}"\n{ECHO_CONFIG}')
+            with self.assertRaises(ConfigError) as caught:
+                context(load(self.config, {}))
+            self.assertEqual(str(caught.exception), f"relay.toml: {words}")
+        done = run("--config", str(self.config), "--port", "0")
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (2, "", f"relay.toml: {words}\n"))
 
 
 if __name__ == "__main__":
