@@ -16,9 +16,15 @@ from tests.relay import CERTIFICATE, ROOT, Json, Relay, turn
 from tests.test_server import Raw, post
 from tests.upstreams import Upstream, anthropic_error, anthropic_text_stream, json_reply, reply, zai_error
 
-ZAI, OLLAMA, PAID, PROXY = "sekrit-zai-key", "sekrit-ollama-key", "sekrit-anthropic-key", "sekrit-proxy-password"
+ZAI, OTHER, OLLAMA, PAID, PROXY = (
+    "sekrit-zai-key",
+    "sekrit-zai-other",
+    "sekrit-ollama-key",
+    "sekrit-anthropic-key",
+    "sekrit-proxy-password",
+)
 TOKEN, BEARER, KEY, COOKIE = "sekrit-token", "sekrit-bearer", "sekrit-client-key", "sekrit-cookie"
-OF_THE_RELAY = (ZAI, OLLAMA, PAID, PROXY, TOKEN)
+OF_THE_RELAY = (ZAI, OTHER, OLLAMA, PAID, PROXY, TOKEN)
 OF_THE_CLIENT = (BEARER, KEY, COOKIE)
 
 CONFIG = """
@@ -43,7 +49,7 @@ models = ["claude-m"]
 [providers.zai]
 type = "zai"
 base_url = "{zai}"
-api_key = "${{PLANTED}}"
+api_keys = ["${{PLANTED}}", "{other}"]
 models = ["glm-5.2"]
 [providers.ollama]
 type = "ollama"
@@ -66,7 +72,7 @@ CLIENTS = (
 MODELS = ("claude-opus-5-5", "paid/claude-m", "zai/glm-5.2", "ollama/m", "far/claude-m", "echo/echo", "all", "unknown")
 
 
-KNOWN = {"anthropic": (BEARER, KEY), "paid": (PAID,), "zai": (ZAI,), "ollama": (OLLAMA,)}
+KNOWN = {"anthropic": (BEARER, KEY), "paid": (PAID,), "zai": (ZAI, OTHER), "ollama": (OLLAMA,)}
 """What each upstream may see."""
 
 
@@ -85,7 +91,7 @@ class TestSecrets(unittest.TestCase):
 
     def config(self, log: str) -> str:
         urls = {kind: upstream.url for kind, upstream in self.upstreams.items()}
-        return CONFIG.format(token=TOKEN, log=log, key=PAID, local=OLLAMA, **urls)
+        return CONFIG.format(token=TOKEN, log=log, key=PAID, other=OTHER, local=OLLAMA, **urls)
 
     def test_everything_that_comes_out(self) -> None:
         for log in ("text", "json"):

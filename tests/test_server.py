@@ -501,7 +501,8 @@ class TestToken(ServerTest):
             {"authorization": "relay-secret"},
             {"cookie": "relay-secret"},
         ):
-            for method, path in (("GET", "/v1/models"), ("POST", "/v1/messages"), ("GET", "/v1/models/echo")):
+            for path in ("/v1/models", "/v1/messages", "/v1/models/echo", "/status", "/v1/messages/count_tokens"):
+                method = "POST" if "/messages" in path else "GET"
                 answer = self.relay.request(method, path, b"", headers)
                 self.refused(answer, 401, "authentication_error", "the relay's token is missing or wrong")
 
