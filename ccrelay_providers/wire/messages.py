@@ -29,6 +29,7 @@ A smaller one is, in 80 µs at most, so that what is not JSON never reaches an u
 _FIRST_KEY = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"model"\s*:\s*"([A-Za-z0-9._:/@\[\]-]{1,200})"\s*,')
 _LAST_KEY = re.compile(rb',\s*"stream"\s*:\s*(true|false)\s*\}\s*\Z')
 _AGAIN = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"\s*,')  # an object's last key is inside one
+_NEAR = 4096
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -93,8 +94,12 @@ class MessagesRequest:
         return first[1].decode(), last[1] == b"true"
 
     def _model_again(self, position: int) -> bool:
-        """Not proof against a key written with escapes, which nobody does by accident."""
-        return _AGAIN.search(self.raw, position) is not None
+        """Whether another stands near the beginning or the end, where a client's own mistakes would put it.
+
+        Not proof against one in the middle, or a key written with escapes, which nobody sends by accident.
+        """
+        end = max(position, len(self.raw) - _NEAR)
+        return any(_AGAIN.search(self.raw, start, start + _NEAR) for start in (position, end))
 
     def _look(self) -> tuple[str, bool]:
         model, stream = self.body.get("model"), self.body.get("stream", False)
@@ -147,7 +152,7 @@ class MessagesRequest:
         """Where the top-level model stands in `raw`: once, unless the key is given twice."""
         if self._spans is None:
             first = _FIRST_KEY.match(self.raw)
-            if first is not None and not self._model_again(first.end()):
+            if first is not None and not _AGAIN.search(self.raw, first.end()):
                 self._spans = [(first.start(1) - 1, first.end(1) + 1)]
             else:
                 text = self.raw.decode()
