@@ -119,14 +119,17 @@ class Downstream:
 
     def write(self, events: bytes, last: bool = False) -> None:
         """Whole events as one chunk in one write, with the end of the stream behind the last. Raises ClientDeparted."""
-        data = self._frame(events) + LAST_CHUNK if last and self._framed else self._frame(events)
+        data = chunk(events) if self._framed else events
+        if last and self._framed:
+            data += LAST_CHUNK
         with self._lock:
             if self._unsent or self._head:
                 data = self._unsent + self._head + data
                 self._unsent = self._head = b""
+                self._ping_after = self._ping_interval
             self._send(data)
             now = time.monotonic()
-            self._quiet_since, self._ping_after = (_NEVER if last else now), self._ping_interval
+            self._quiet_since = _NEVER if last else now
         if self.first_sent_at is None:
             self.first_sent_at = now
 

@@ -149,9 +149,20 @@ class ChunkedDecoder:
         self._line = b""  # a line that has not ended yet
         self._on_line = self._size
         self._trailers = 0
+        self._between = True  # a size line is next, and none of it has come
 
     def feed(self, data: bytes) -> bytes:
         """The payload in `data`. Raises the error given at the start if the framing is broken."""
+        if self._between:  # a model's words come one chunk a read
+            start = data.find(b"\r\n") + 2
+            size = _sizes.get(data[:start])
+            if size and start + size + 2 == len(data) and data.endswith(b"\r\n"):
+                return data[start:-2]
+        payload = self._feed(data)
+        self._between = not (self._left or self._line or self.ended) and self._on_line == self._size
+        return payload
+
+    def _feed(self, data: bytes) -> bytes:
         out: list[bytes] = []
         position, end = 0, len(data)
         while position < end and not self.ended:

@@ -33,19 +33,15 @@ def whole_events(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """
     rest = b""
     for piece in pieces:
-        data = rest + piece if rest else piece
-        if b"\r" in data:
-            data = _line_feeds(data)
+        if not rest and piece.endswith(b"\n\n") and b"\r" not in piece:
+            yield piece
+            continue
+        data = _line_feeds(rest + piece)
         if len(data) > LONGEST_EVENT:
             raise UpstreamDisconnected(f"an event is longer than {LONGEST_EVENT >> 20} MB")
         end = data.rfind(b"\n\n") + 2
-        if end < 2:
-            rest = data
-        elif end == len(data):
-            rest = b""
-            yield data
-        else:
-            rest = data[end:]
+        rest = data if end < 2 else data[end:]
+        if end >= 2:
             yield data[:end]
     if rest.endswith(b"\n\r"):  # lines that end in CR alone, at the end of the stream
         yield rest[:-1] + b"\n"
@@ -53,6 +49,8 @@ def whole_events(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 def _line_feeds(data: bytes) -> bytes:
     """A CR at the very end stays: its LF may still come."""
+    if b"\r" not in data:
+        return data
     last = data[-1:] if data.endswith(b"\r") else b""
     return data[: len(data) - len(last)].replace(b"\r\n", b"\n").replace(b"\r", b"\n") + last
 
