@@ -66,6 +66,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="send one real message, which may cost something, to these models (patterns are fine); "
         "without any: to the first of each provider",
     )
+    skill = command("skill", "the Claude Code skill that lists the models")
+    skill.add_argument("--install", action="store_true", help="copy it to where Claude Code looks for skills")
+    skill.add_argument("--to", metavar="DIR", help="a folder of skills; default: ~/.claude/skills")
     models = command("models", "what can be asked for, and what is known of it")
     models.add_argument("filter", nargs="?", metavar="FILTER", help="a part of a model's id or name")
     models.add_argument("--json", action="store_true", help="for other programs")

@@ -10,6 +10,8 @@ Lines of the last user turn that begin with `echo:` say how:
     echo:fail STATUS         fail with this HTTP status before anything is sent
     echo:fail stream         fail in the middle of the answer, with an error event
     echo:fail cut            stop in the middle of the answer, without an end
+
+Any other is refused. An answer ends after `max_tokens` words.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ MAX_WORDS = 100_000
 MAX_SECONDS = 3600.0
 FAILURES = ("stream", "cut")
 _NUMBER = re.compile("[0-9]{1,6}")
+KNOWN = ("think", "tool", "words", "slow", "wait", "fail")
 _DIRECTIVE = re.compile(r"^echo:(\w+)[ \t]*(.*)$", re.MULTILINE)
 
 
@@ -60,6 +63,9 @@ def _directives(body: Json) -> dict[str, list[str]]:
     last: Json = next((message for message in reversed(body["messages"]) if message["role"] == "user"), {})
     directives: dict[str, list[str]] = {}
     for name, argument in _DIRECTIVE.findall(_own_text(last.get("content") or "")):
+        if name not in KNOWN:
+            known = ", ".join(f"echo:{each}" for each in KNOWN)
+            raise InvalidRequest(f"echo:{name}: no such line; there are {known} (docs/providers.md)")
         directives.setdefault(name, []).append(argument.strip())
     return directives
 
@@ -92,7 +98,11 @@ def _answer(request: MessagesRequest, target: Target, directives: dict[str, list
     writer = MessageWriter(request.model, request.id, report, signature="ccrelay:echo:")
     pieces = [writer.thinking(text or "Nothing to think about.") for text in directives.get("think", [])]
     words = _words(request, target, directives)
-    pieces += [writer.text(word) for word in words]
+    said = words[: request.body.get("max_tokens")]  # counting has none
+    pieces += [writer.text(word) for word in said]
+    if len(said) < len(words):
+        report.output_tokens = len(said)
+        return [*pieces, writer.end("max_tokens")]
     pieces += [writer.tool_use(*_call(line)) for line in directives.get("tool", [])]
     report.output_tokens = len(words) + 10 * writer.tool_uses
     return [*pieces, writer.end("tool_use" if writer.tool_uses else "end_turn")]

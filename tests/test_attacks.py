@@ -278,7 +278,9 @@ class TestSlowClients(unittest.TestCase):
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             one.connect((relay.host, relay.port))
             with one:
-                one.sendall(post(json.dumps(turn("echo/echo", "echo:words 100000", stream=True)).encode()))
+                one.sendall(
+                    post(json.dumps(turn("echo/echo", "echo:words 100000", stream=True, max_tokens=10**5)).encode())
+                )
                 self.assertIn("left", relay.wait_for_log("echo/echo"))
 
     def test_a_body_by_progress(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ccrelay_providers.commands.terminal import cells
-from tests.relay import ECHO, PATIENCE, ROOT, UNSET, Relay
+from tests.relay import CERTIFICATE, ECHO, KEY, PATIENCE, ROOT, UNSET, Relay
 from tests.upstreams import Upstream, anthropic_error, reply, sse, zai_error
 
 PASSED = """
@@ -181,6 +181,16 @@ class TestPort(CheckTest):
         with Upstream("scripted") as other:
             words = f"port {other.port} is taken by another program; choose one with --port N"
             self.says(self.check(ECHO, "--port", str(other.port)), 1, r": something else listens", words)
+
+    def test_over_tls(self) -> None:
+        tls = f"[server]\ntls_cert = {json.dumps(str(CERTIFICATE))}\ntls_key = {json.dumps(str(KEY))}\n"
+        with Relay(tls + ECHO) as relay:
+            port = str(relay.port)
+            trusted = self.check(tls + ECHO, "--port", port, "--send", SSL_CERT_FILE=str(CERTIFICATE))
+            self.says(trusted, 0, r": a ccrelay listens", r"echo/echo +\S+ +\S+ +ok")
+            self.says(self.check(tls + ECHO, "--port", port), 0, r"port  \d+: the certificate of .* is not trusted")
+        wrong = self.check('[server]\ntls_cert = "no.pem"\ntls_key = "no.pem"\n' + ECHO)
+        self.assertEqual((wrong.returncode, wrong.stdout), (2, ""))
 
 
 class TestClient(CheckTest):

@@ -36,7 +36,7 @@ class ConfigTestCase(unittest.TestCase):
         return caught.exception.errors
 
     def assertErrors(self, text: str, *expected: str, environ: Mapping[str, str] | None = None) -> None:
-        self.assertEqual(self.errors(text, environ), [f"relay.toml: {each}" for each in expected])
+        self.assertEqual(self.errors(text, environ), [f"{self.path}: {each}" for each in expected])
 
     def provider(self, text: str, environ: Mapping[str, str] | None = None) -> Provider:
         return self.load(text + ECHO, environ).providers[0]
@@ -54,7 +54,7 @@ class TestKeys(ConfigTestCase):
     def test_those_that_are_set_will_do(self) -> None:
         config = self.load(self.KEYS + ECHO, {"K2": "b"})
         self.assertEqual(config.providers[0].keys, ("b", "plain"))
-        warning = "relay.toml: providers.zai.api_keys[0]: K1 is not set; the other keys are used"
+        warning = f"{self.path}: providers.zai.api_keys[0]: K1 is not set; the other keys are used"
         self.assertEqual(config.warnings, (warning,))
 
     def test_without_any_it_is_off(self) -> None:
@@ -104,7 +104,7 @@ class TestFallback(ConfigTestCase):
             ("glm-5.2", 'expected provider/model, got "glm-5.2"'),
         ):
             [error] = self.errors(self.fallback(target), {"ZAI_API_KEY": "k"})
-            self.assertTrue(error.startswith(f"relay.toml: routing.fallback[0]: {message}"), error)
+            self.assertTrue(error.startswith(f"{self.path}: routing.fallback[0]: {message}"), error)
 
     def test_a_target_at_a_provider_that_is_off_is_a_warning(self) -> None:
         [warning] = self.load(self.fallback("zai/glm-5.2")).warnings
@@ -410,6 +410,18 @@ class TestSecrets(ConfigTestCase):
         self.assertEqual((config.server.token, config.providers[1].api_key), ("sesame", "sesame"))
         self.assertNotIn("sesame", repr(config))
 
+    def test_what_a_variable_gave_may_be_a_number_or_a_truth(self) -> None:
+        server = '[server]\nport = "${PORT}"\nmax_body_mb = "${MB}"\n'
+        text = server + '[providers.e]\ntype = "echo"\nlisted = "${LISTED:-false}"\n'
+        config = self.load(text, {"PORT": "8788", "MB": "1.5"})
+        self.assertEqual((config.server.port, config.server.max_body_mb), (8788, 1.5))
+        self.assertIs(config.providers[0].listed, False)
+        for value, wanted in (("many", "a whole number"), ("99999", "0 to 65535"), ("1.5", "a whole number")):
+            (error,) = self.errors(text, {"PORT": value, "MB": "1"})
+            self.assertEqual(error, f"{self.path}: server.port: expected {wanted}, got what the environment gave")
+        self.assertIn("max_body_mb", self.errors(text, {"PORT": "1", "MB": "nan"})[0])
+        self.assertIn('got "8787"', self.errors(ECHO + '[server]\nport = "8787"')[0])
+
     def test_no_error_shows_them(self) -> None:
         text = (
             '[server]\ntoken = ["sesame"]\nlog = "${KEY}"\n[providers.a]\ntype = "anthropic"\napi_key = "sesame\\n"\n'
@@ -418,10 +430,10 @@ class TestSecrets(ConfigTestCase):
         self.assertEqual(
             errors,
             [
-                "relay.toml: server.token: expected a string, got a list",
-                "relay.toml: server.log: expected one of text, json, got what the environment gave",
-                "relay.toml: providers.a.base_url: expected http://HOST or https://HOST, got a string",
-                "relay.toml: providers.a.api_key: expected a string of visible ASCII characters, got a string",
+                f"{self.path}: server.token: expected a string, got a list",
+                f"{self.path}: server.log: expected one of text, json, got what the environment gave",
+                f"{self.path}: providers.a.base_url: expected http://HOST or https://HOST, got a string",
+                f"{self.path}: providers.a.api_key: expected a string of visible ASCII characters, got a string",
             ],
         )
         for value in ("7", "true", "7.5", "2026-01-01", '{ k = "sesame" }'):
@@ -435,7 +447,7 @@ class TestWarnings(ConfigTestCase):
     def test_targets_that_are_off(self) -> None:
         config = self.load(ECHO + ZAI + '[routes]\na = ["zai/x", "echo/echo"]\nb = { targets = [{ model = "zai/y" }] }')
         why = "is passed over, since zai is off (ZAI_API_KEY is not set)"
-        expected = (f"relay.toml: routes.a[0]: zai/x {why}", f"relay.toml: routes.b.targets[0]: zai/y {why}")
+        expected = (f"{self.path}: routes.a[0]: zai/x {why}", f"{self.path}: routes.b.targets[0]: zai/y {why}")
         self.assertEqual(config.warnings, expected)
 
     def warnings(self, mode: int, key: str) -> tuple[str, ...]:
@@ -448,7 +460,7 @@ class TestWarnings(ConfigTestCase):
         (warning,) = self.warnings(0o644, "sesame")
         self.assertEqual(
             warning,
-            "relay.toml: providers.anthropic.api_key: written out, and other users can read the file; "
+            f"{self.path}: providers.anthropic.api_key: written out, and other users can read the file; "
             "chmod 600 it, or write ${VAR}",
         )
         self.assertTrue(self.warnings(0o640, "${KEY:-sesame}"))
@@ -461,7 +473,7 @@ class TestWarnings(ConfigTestCase):
         key = self.path.with_name("key.pem")
         key.write_text("x")
         for mode, warnings in (
-            (0o644, ("relay.toml: server.tls_key: other users can read the file; chmod 600 it",)),
+            (0o644, (f"{self.path}: server.tls_key: other users can read the file; chmod 600 it",)),
             (0o600, ()),
         ):
             key.chmod(mode)

@@ -42,7 +42,7 @@ class Played:
 def asked(*texts: str, **fields: Any) -> MessagesRequest:
     """The texts are the user's turns, with an answer between them."""
     turns = [{"role": "assistant" if number % 2 else "user", "content": text} for number, text in enumerate(texts)]
-    body = {"model": "echo/echo", "max_tokens": 10, "messages": turns, **fields}
+    body = {"model": "echo/echo", "max_tokens": 1000, "messages": turns, **fields}
     return MessagesRequest(json.dumps(body).encode(), Headers(), "req_1")
 
 
@@ -60,6 +60,24 @@ def text_of(message: Json) -> str:
 
 
 class AnswerTests(unittest.TestCase):
+    def test_max_tokens_cuts_the_answer(self) -> None:
+        cut = answer(asked("echo:words 5\necho:tool Bash {}", max_tokens=2))
+        self.assertEqual(
+            (text_of(cut), cut["stop_reason"], cut["usage"]["output_tokens"]), ("word1 word2 ", "max_tokens", 2)
+        )
+        whole = answer(asked("echo:words 5", max_tokens=5))
+        self.assertEqual((whole["stop_reason"], whole["usage"]["output_tokens"]), ("end_turn", 5))
+
+    def test_an_unknown_line_is_refused_with_the_known_ones(self) -> None:
+        with self.assertRaises(InvalidRequest) as caught:
+            answer(asked("echo:shout hi"))
+        self.assertEqual(
+            caught.exception.message,
+            "echo:shout: no such line; there are echo:think, echo:tool, echo:words, echo:slow, echo:wait, echo:fail "
+            "(docs/providers.md)",
+        )
+        self.assertIn("answers for", text_of(answer(asked("echo: this is prose"))))
+
     def test_without_a_directive_it_says_what_came(self) -> None:
         message = answer(asked("hi", "ho", "hi", tools=[{"name": "a"}]))
         self.assertRegex(

@@ -40,7 +40,7 @@ FLOORS = [  # low to high; a module imports only from lower floors
     "commands/terminal commands/running",
     "commands/screen",
     "commands/lineup",
-    "commands/serve commands/models commands/picker",
+    "commands/serve commands/models commands/picker commands/skill",
     "commands/client commands/probe commands/trial",
     "commands/check commands/wiring",
     "commands/env commands/claude",

@@ -41,17 +41,23 @@ def painted(each: Entry) -> str:
 class TestText(unittest.TestCase):
     def test_a_line(self) -> None:
         line = logged(entry(first_event=0.24, stream=True, total=12.34, attempts=2, queued=3, session="3f2a6c00"))
-        self.assertRegex(line, r"^\d\d:\d\d:\d\d 200  3f2a   0\.24s  12\.3s in  1\.2k out    30  both → zai/glm-5\.2 ")
+        self.assertRegex(line, r"^\d\d:\d\d:\d\d 200  3f2a  0\.24s  12\.3s in  1\.2k out   30  both → zai/glm-5\.2 ")
         self.assertTrue(line.endswith("  2 attempts  queued behind 3\n"))
 
     def test_columns_stand_below_each_other(self) -> None:
         slow = entry(first_event=65.0, stream=True, total=3905.0, session="agent's")
-        big = Report(input_tokens=1_050_000, output_tokens=99_949)
+        big = Report(input_tokens=1_050_000, output_tokens=9_949)
         silent = Report()
         lines = [
             logged(each) for each in (entry(), slow, entry(report=big), entry(report=silent), entry(departed=True))
         ]
-        self.assertEqual({line.index("both") for line in lines}, {54})
+        self.assertEqual({line.index("both") for line in lines}, {52})
+
+    def test_a_narrow_terminal_has_no_blanks_behind_the_names(self) -> None:
+        stream = io.StringIO()
+        Log("text", stream, names=1).request(entry(requested="zai/glm-5.2", attempts=2))
+        self.assertIn("zai/glm-5.2  2 attempts", stream.getvalue())
+        self.assertIn("zai/glm-5.2                  2 attempts", logged(entry(requested="zai/glm-5.2", attempts=2)))
 
     def test_a_name_is_said_once(self) -> None:
         for asked, answered, shown in (
@@ -62,7 +68,7 @@ class TestText(unittest.TestCase):
             ("ollama/qwen3", "ollama/qwen3:8b", "ollama/qwen3 → ollama/qwen3:8b"),
             ("nobody", "", "nobody"),
         ):
-            self.assertEqual(logged(entry(requested=asked, answered_by=answered))[54:].strip(), shown)
+            self.assertEqual(logged(entry(requested=asked, answered_by=answered))[52:].strip(), shown)
 
     def test_a_subagent_has_the_mark_of_its_session(self) -> None:
         self.assertIn(" 3f2a+ ", logged(entry(session="3f2a6c00/agent-1")))
@@ -71,7 +77,7 @@ class TestText(unittest.TestCase):
     def test_what_was_dropped_cached_and_noted(self) -> None:
         report = Report(Counter(thinking=2), ["message_stop was missing"], input_tokens=1, cache_read=1_050_000)
         line = logged(entry(report=report))
-        self.assertIn("in 1.05M out     0", line)
+        self.assertIn("in 1.05M out    0", line)
         self.assertIn("cached 1.05M  dropped thinking=2  message_stop was missing", line)
 
     def test_an_unusual_end_is_said(self) -> None:

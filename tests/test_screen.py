@@ -37,9 +37,8 @@ class TestStart(unittest.TestCase):
         self.assertRegex(text, r"\n  echo       on   not listed: echo/echo answers offline\n")
         self.assertRegex(text, r"\n  ollama     on   (but cannot connect|no models|\d+ model)")
         url = re.escape(f"http://127.0.0.1:{relay.port}")
-        self.assertRegex(
-            text, rf"\nlistening on {url}\n  point Claude Code here: +export ANTHROPIC_BASE_URL={url}(\n|$)"
-        )
+        line = rf"\n  point Claude Code here: +export ANTHROPIC_BASE_URL={url}\n"
+        self.assertRegex(text, rf"\nlistening on {url}{line}  something is wrong\? .*ccrelay\.py .* check$")
 
     def test_what_to_type_next(self) -> None:
         with mock.patch("sys.argv", ["ccrelay.py", "--config", "a b.toml", "serve"]):
@@ -74,7 +73,7 @@ class TestStart(unittest.TestCase):
         self.assertIn(
             "\n  zai    off  ZAI_API_KEY is not set\n  local  off  enabled = false\n  echo   on   1 model\n", text
         )
-        self.assertIn("\n  warning:  relay.toml: routes.x[0]: zai/glm-5.2 is passed over, since zai is off (", text)
+        self.assertIn("relay.toml: routes.x[0]: zai/glm-5.2 is passed over, since zai is off (", text)
 
     def test_an_unlisted_provider_without_models(self) -> None:
         hidden = '[providers.local]\ntype = "ollama"\nlisted = false\nbase_url = "http://127.0.0.1:9"\n'

@@ -84,7 +84,7 @@ class TestTls(unittest.TestCase):
             self.assertLess(request.closed_at - left, 0.5)
 
     def test_a_client_that_reads_nothing_is_dropped_and_pings_hold_up_nobody(self) -> None:
-        silent = self.relay.stream(turn("echo/echo", "echo:words 100000\necho:slow 0.0001"))
+        silent = self.relay.stream(turn("echo/echo", "echo:words 100000\necho:slow 0.0001", max_tokens=100000))
         silent.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         with silent, self.relay.stream(turn("echo/echo", "echo:wait 1")) as other:
             self.assertGreater([event["type"] for event in other.read()].count("ping"), 3)
@@ -159,9 +159,9 @@ class TestConfiguration(unittest.TestCase):
             self.config.write_text(f'[server]\ntls_cert = "cert.pem"\ntls_key = "{key}"\n{ECHO_CONFIG}')
             with self.assertRaises(ConfigError) as caught:
                 context(load(self.config, {}))
-            self.assertEqual(str(caught.exception), f"relay.toml: {words}")
+            self.assertEqual(str(caught.exception), f"{self.config}: {words}")
         done = run("--config", str(self.config), "--port", "0")
-        self.assertEqual((done.returncode, done.stdout, done.stderr), (2, "", f"relay.toml: {words}\n"))
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (2, "", f"{self.config}: {words}\n"))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from .. import __version__
 from ..core.catalog import Catalog
+from ..core.config import ConfigError
 from ..core.log import Log, count, seconds
 from ..core.server import RelayServer
 from ..core.settings import Config, Server
+from ..core.tls import context
 from ..core.upstream import Origin
 from ..wire.errors import RelayError, UpstreamFailure
 from ..wire.messages import loads
@@ -43,9 +45,14 @@ def run(options: argparse.Namespace, config: Config) -> int:
     """1 if a provider that is on cannot be used, the port is taken, or a model that was asked did not answer."""
     terminal = Terminal(sys.stdout, os.environ)
     quiet = Log("text", io.StringIO())  # what goes wrong is told here
-    server, catalog = build(
-        replace(config, server=replace(config.server, host="127.0.0.1", port=0, tls_cert=None)), quiet
-    )
+    own = replace(config.server, host="127.0.0.1", port=0, tls_cert=None, tls_key=None)
+    try:
+        if config.server.tls_cert:
+            context(config)
+        server, catalog = build(replace(config, server=own), quiet)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
     if server is None:
         return 1
     findings = Findings(warnings=list(config.warnings))
@@ -122,7 +129,7 @@ def port_state(server: Server) -> tuple[str, str]:
     """Who listens where the relay would, and a sentence if that is in its way."""
     if not server.port:
         return "one that is free", ""
-    here = Origin("the port", url(server.host, server.port), 1.0, 3.0)
+    here = Origin("the port", url(server.host, server.port, bool(server.tls_cert)), 1.0, 3.0)
     try:
         answer = ask(here, UpstreamRequest("GET", "/api/hello", (("connection", "close"),)))
         if answer.status == 200 and loads(answer.body).get("name") == "ccrelay":
@@ -131,7 +138,7 @@ def port_state(server: Server) -> tuple[str, str]:
         pass  # it answers with something else than an object
     except RelayError as error:
         if type(error) is UpstreamFailure:  # nobody took the connection; its children are about what came over one
-            return "free", ""
+            return "free" if "cannot connect" in error.message else error.message.removeprefix("the port: "), ""
     return "something else listens", f"port {server.port} is taken by another program; choose one with --port N"
 
 

@@ -60,10 +60,10 @@ def next_steps(server: Server, port: int) -> list[tuple[str, str]]:
     steps = [("point Claude Code here:", export)]
     if server.token:
         steps.append(("and show it server.token:", "ANTHROPIC_AUTH_TOKEN=…"))
+    again = [program(), *(shlex.quote(word) for word in sys.argv[1:] if word != "serve")]
     if server.port:  # else nobody would find this one
-        given = [shlex.quote(word) for word in sys.argv[1:] if word != "serve"]
-        steps.insert(0, ("start Claude Code:", " ".join([program(), *given, "claude"])))
-    return steps
+        steps.insert(0, ("start Claude Code:", " ".join([*again, "claude"])))
+    return [*steps, ("something is wrong?", " ".join([*again, "check"]))]
 
 
 def program() -> str:

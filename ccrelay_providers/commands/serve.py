@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from types import FrameType
+from typing import Literal
 
 from ..core.catalog import Catalog
 from ..core.config import ConfigError
@@ -16,7 +17,7 @@ from ..core.endpoints import Endpoints
 from ..core.guard import Guard
 from ..core.health import Health
 from ..core.heartbeat import Heartbeat
-from ..core.log import Log
+from ..core.log import NAMES, Log
 from ..core.pins import Pins
 from ..core.relay import Relay
 from ..core.router import Router
@@ -27,16 +28,16 @@ from ..core.tls import TlsServer, context
 from ..core.upstream import ConnectionPool
 from ..core.windows import Windows
 from .screen import announce
-from .terminal import Terminal, colours
+from .terminal import Terminal
 
+WIDE = 100  # columns that hold a line of the log, with remarks
 DRAIN_SECONDS = 30.0
 LOOK_SECONDS = 0.25  # what the start waits for an Ollama on this machine to say what it has
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Listens until a signal. 1 if it cannot."""
-    coloured = config.server.log == "text" and colours(sys.stderr, os.environ)
-    log = Log(config.server.log, verbose=options.verbose, colour=coloured)
+    log = text_log(config.server.log, options.verbose)
     try:
         server, catalog = build(config, log)
     except ConfigError as error:
@@ -50,6 +51,13 @@ def run(options: argparse.Namespace, config: Config) -> int:
     stop_on_signals(server)
     server.run()
     return drain(server, log)
+
+
+def text_log(form: Literal["text", "json"], verbose: bool) -> Log:
+    """On a terminal with its colours; on a narrow one without blanks behind the names."""
+    terminal = Terminal(sys.stderr, os.environ)
+    names = 1 if terminal.width < WIDE else NAMES
+    return Log(form, verbose=verbose, colour=form == "text" and terminal.colour, names=names)
 
 
 def stop_on_signals(server: RelayServer) -> None:

@@ -12,6 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -65,6 +66,9 @@ Errors = dict[str, str]  # dotted key → sentence; the first one about a key st
 T = TypeVar("T", bound="DataclassInstance")
 
 
+_TRUTHS = {"true": True, "false": False}
+
+
 class _Expanded(str):
     """A string that a variable went into: perhaps a secret, so errors do not show it."""
 
@@ -95,8 +99,8 @@ def load(path: Path, environ: Mapping[str, str], **server: object) -> Config:
     warnings += [*_check_targets(tables["routes"], off, errors)]
     warnings += [*_check_fallback(routing, providers, off, errors), *_readable_secrets(path, raw)]
     if errors or settings is None or routing is None:
-        raise ConfigError(f"{path.name}: {where}: {message}" for where, message in errors.items())
-    notes = tuple(f"{path.name}: {warning}" for warning in warnings)
+        raise ConfigError(f"{path}: {where}: {message}" for where, message in errors.items())
+    notes = tuple(f"{path}: {warning}" for warning in warnings)
     return Config(path, settings, routing, tuple(filter(None, routes)), tuple(filter(None, providers)), notes)
 
 
@@ -335,12 +339,23 @@ def _value(hint: Any, value: Any, where: str, errors: Errors) -> Any:
         return _read(hint, table, where, errors)
     if get_origin(hint) is tuple and isinstance(value, list):
         return tuple(_value(get_args(hint)[0], each, f"{where}[{n}]", errors) for n, each in enumerate(value))
+    given, value = value, _converted(hint, value)
     fits = any(_fits(each, value) for each in _alternatives(hint))
     key = where.rpartition(".")[2].partition("[")[0]
     if wanted := _refused(key, value) if fits else _expected(hint):
-        errors.setdefault(where, f"expected {wanted}, got {_got(key, value)}")
+        errors.setdefault(where, f"expected {wanted}, got {_got(key, given)}")
         return None
     return str(value) if isinstance(value, str) else value
+
+
+def _converted(hint: Any, value: Any) -> Any:
+    """What a variable gave is a string; where a number or a truth is wanted, that is read out of it."""
+    if not isinstance(value, _Expanded) or str in _alternatives(hint):
+        return value
+    for kind in set(_alternatives(hint)) & {int, float}:
+        with suppress(ValueError):
+            return kind(value)
+    return _TRUTHS.get(value.lower(), value) if hint is bool else value
 
 
 def _fits(hint: Any, value: object) -> bool:

@@ -47,6 +47,7 @@ class Entry:
     """What the session was told to use."""
 
 
+NAMES = 27  # columns for `claude-opus-5-5 → anthropic`
 WHOLE = 4096  # bytes that a pipe takes in one piece (POSIX: PIPE_BUF); a terminal takes a line
 
 
@@ -61,16 +62,21 @@ def _descriptor(stream: TextIO) -> int | None:
 class Log:
     """Lines stay whole: short ones go out in one system call, the others under a lock.
 
-    verbose: also say what did not go wrong. colour: whether the text is painted.
+    verbose: also say what did not go wrong. colour: whether the text is painted. names: how wide their column is.
     """
 
     def __init__(
-        self, form: Literal["text", "json"], stream: TextIO | None = None, verbose: bool = False, colour: bool = False
+        self,
+        form: Literal["text", "json"],
+        stream: TextIO | None = None,
+        verbose: bool = False,
+        colour: bool = False,
+        names: int = NAMES,
     ) -> None:
         self._stream = stream or sys.stderr
         self._line_buffered = bool(getattr(self._stream, "line_buffering", False))
         self._json = form == "json"
-        self._colour = colour
+        self._colour, self._names = colour, names
         self._paints = _PAINTS if colour else _NO_PAINTS
         self._clock = (0, "")  # the second that was written last: the lines of a burst share it
         self.verbose = verbose
@@ -110,10 +116,10 @@ class Log:
         first = seconds(entry.first_event) if entry.stream and entry.first_event is not None else ""
         line = (
             f"{dim}{self._time()}{off} {paints[_verdict(entry)]}{'left' if entry.departed else entry.status:<4}{off}"
-            f" {_mark(entry.session, self._colour)} {first:>6} {seconds(entry.total):>6} {_tokens(entry.report)}  "
+            f" {_mark(entry.session, self._colour)}{first:>6} {seconds(entry.total):>6} {_tokens(entry.report)}  "
         )
         remarks = _remarks(entry)
-        line += f"{_what(entry):<27}  {dim}{remarks}{off}" if remarks else _what(entry)
+        line += f"{_what(entry):<{self._names}}  {dim}{remarks}{off}" if remarks else _what(entry)
         for failure in entry.failures:
             line += f"\n         {dim}{_one_line(failure)}{off}"
         return line
@@ -192,8 +198,8 @@ def count(tokens: int) -> str:
 
 def _tokens(report: Report) -> str:
     if report.input_tokens is None and report.output_tokens is None:
-        return " " * 18
-    return f"in {count(report.prompt_tokens):>5} out {count(report.output_tokens or 0):>5}"
+        return " " * 17
+    return f"in {count(report.prompt_tokens):>5} out {count(report.output_tokens or 0):>4}"
 
 
 def _remarks(entry: Entry) -> str:

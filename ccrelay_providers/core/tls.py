@@ -41,7 +41,7 @@ def context(config: Config) -> ssl.SSLContext:
         sentence = str(error)
     else:
         return made
-    raise ConfigError([f"{config.path.name}: server.{sentence}"])
+    raise ConfigError([f"{config.path}: server.{sentence}"])
 
 
 def _check(key: str, file: Path) -> None:

@@ -16,7 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.clients import check_balancer, check_claude_code, check_launch, check_python_sdk, check_typescript_sdk
+from tests.clients import (
+    check_balancer,
+    check_claude_code,
+    check_launch,
+    check_python_sdk,
+    check_skill,
+    check_typescript_sdk,
+)
 from tests.clients.claude import ClaudeCode
 from tests.clients.stage import CheckError, Stage, stage
 
@@ -61,13 +68,15 @@ def arguments() -> argparse.ArgumentParser:
 
 def all_checks(npm: Path) -> list[Check]:
     """Every check with its name."""
+    claude = ClaudeCode(npm)
     return list(
         itertools.chain(
-            check_claude_code.checks(ClaudeCode(npm)),
-            check_launch.checks(ClaudeCode(npm)),
+            check_claude_code.checks(claude),
+            check_launch.checks(claude),
+            check_skill.checks(claude),
             check_python_sdk.checks(),
             check_typescript_sdk.checks(npm),
-            check_balancer.checks(ClaudeCode(npm)),
+            check_balancer.checks(claude),
         )
     )
 
