@@ -9,7 +9,10 @@ For each way through the relay (bytes passed on, history repaired, translated fo
 
 * size: 10 KB to 8 MB, with as many messages as such a conversation has;
 * length: 10 to 5,000 messages in 2 MB, and 10 to 5,000 messages of 1 KB each;
-* memory: the peak above the idle process, in bodies; and what is still there after many requests, compared with few.
+* memory: what a fresh process takes at most above what it has when idle, in bodies; and what is still there after
+  many requests, compared with few.
+
+Times are those of the fastest request: whatever else the machine does only adds to them.
 """
 
 from __future__ import annotations
@@ -21,8 +24,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import linear_regression
 from typing import Any
@@ -51,6 +55,7 @@ SEQUENCES: dict[str, tuple[str, Places]] = {  # name → (unit of the axis, wher
     "length, 2 MB": ("messages", [(count, SAME_SIZE, count) for count in LENGTHS]),
     "length, 1 KB a message": ("messages", [(count, count * MESSAGE, count) for count in LENGTHS]),
 }
+PEAKS = [(100 * KB, 0), (MB, 0), (2 * MB, 5000), (4 * MB, 0), (8 * MB, 0)]  # (bytes of the body, its messages)
 LINEAR = 1.15  # a slope, on logarithmic axes, up to which growth is called linear
 STEEP_FROM = 0.1  # the part of a sequence, by its largest point, in which the slope is taken: below, fixed costs count
 BODIES = 3.0  # bodies of memory that a request may take
@@ -66,8 +71,6 @@ class Point:
     requests: int
     milliseconds: float
     cpu_ms: float | None
-    bodies: float | None
-    """Memory at most, above that of the idle process, as a multiple of the body."""
 
 
 class Probe:
@@ -76,7 +79,6 @@ class Probe:
     def __init__(self, way: Scenario, server: Server, folder: Path, seconds: float) -> None:
         self._way, self._server, self._folder, self._seconds = way, server, folder, seconds
         self.ask(20 * KB, 0, 3)  # everything imported, every connection open
-        self.idle_mb = memory_mb(server.pid, "VmRSS")
 
     def ask(self, size: int, messages: int, requests: int) -> tuple[Json, int]:
         """(what the client measured, the body's bytes). Raises BenchError if a stream is broken."""
@@ -91,13 +93,20 @@ class Probe:
         """Enough requests to fill `seconds`, three at least."""
         told, _ = self.ask(size, messages, 1)
         requests = max(3, min(1000, int(self._seconds / told["wall_s"])))
-        forget_peak(self._server.pid)
         before = cpu_seconds(self._server.pid)
         told, body = self.ask(size, messages, requests)
-        after, peak = cpu_seconds(self._server.pid), memory_mb(self._server.pid, "VmHWM")
+        after = cpu_seconds(self._server.pid)
         cpu = None if before is None or after is None else 1000 * (after - before) / requests
-        bodies = None if peak is None or self.idle_mb is None else (peak - self.idle_mb) * MB / body
-        return Point(x, body, requests, told["total_us"]["p50"] / 1000, cpu, bodies)
+        return Point(x, body, requests, told["total_us"]["min"] / 1000, cpu)
+
+    def peak(self, size: int, messages: int) -> Json:
+        """Memory at most, above that of the idle process, also as a multiple of the body. For a fresh process only."""
+        forget_peak(self._server.pid)
+        idle = memory_mb(self._server.pid, "VmRSS")
+        _, body = self.ask(size, messages, 3)
+        peak = memory_mb(self._server.pid, "VmHWM")
+        bodies = None if peak is None or idle is None else (peak - idle) * MB / body
+        return {"body_mb": body / MB, "messages": messages, "idle_mb": idle, "peak_mb": peak, "bodies": bodies}
 
     def kept(self, size: int, requests: int) -> Json:
         """Memory after few and after many requests: what is kept of each would make the difference."""
@@ -112,7 +121,7 @@ class Probe:
 
 
 def slope(points: list[Point]) -> float | None:
-    """The exponent with which the time grows: 1 is linear. None where the points are too few."""
+    """The exponent with which the time grows over the largest points: 1 is linear. None where they are too few."""
     steep = [point for point in points if point.x >= STEEP_FROM * points[-1].x]
     if len(steep) < 2:
         return None
@@ -124,18 +133,29 @@ def slope(points: list[Point]) -> float | None:
 
 
 def measured(way: Scenario, options: argparse.Namespace) -> Json:
-    """The points of one way through the relay."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ccrelay-bench-")))
-        up = stack.enter_context(upstream(way, folder, None))
-        server = stack.enter_context(relay(ROOT, options.python, up.port, False, folder))
-        probe = Probe(way, server, folder, options.seconds)
-        told: Json = {"idle_mb": probe.idle_mb, "sequences": {}}
-        for name, (_, places) in sequences(options.quick).items():
-            told["sequences"][name] = [probe.point(*place) for place in places]
-        largest = sequences(options.quick)["size"][1][-1][1]
-        told["kept"] = probe.kept(largest, 2 if options.quick else 5)
-        return told
+    """The points, the peaks and what is kept, of one way through the relay."""
+    told: Json = {"sequences": {}, "peaks": []}
+    with tempfile.TemporaryDirectory(prefix="ccrelay-bench-") as name:
+        start = partial(probing, way, Path(name), options)
+        for sequence, (_, places) in sequences(options.quick).items():
+            with start() as fresh:
+                told["sequences"][sequence] = [fresh.point(*place) for place in places]
+        for size, messages in PEAKS[:1] if options.quick else PEAKS:
+            with start() as fresh:
+                told["peaks"].append(fresh.peak(size, messages))
+        with start() as fresh:
+            told["kept"] = fresh.kept(PEAKS[0][0], 1) if options.quick else fresh.kept(PEAKS[-1][0], 5)
+    return told
+
+
+@contextmanager
+def probing(way: Scenario, folder: Path, options: argparse.Namespace) -> Iterator[Probe]:
+    """A relay of its own, with its upstream."""
+    with (
+        upstream(way, folder, None) as up,
+        relay(ROOT, options.python, up.port, False, folder) as server,
+    ):
+        yield Probe(way, server, folder, options.seconds)
 
 
 def sequences(quick: bool) -> dict[str, tuple[str, Places]]:
@@ -148,9 +168,10 @@ def tables(told: dict[str, Json], quick: bool) -> Iterator[str]:
     for name, (unit, _) in sequences(quick).items():
         heading = [f"{name}: {unit}"]
         for way in told:
-            heading += [f"{way}: ms", "CPU ms", "bodies"]
+            heading += [f"{way}: ms", "CPU ms"]
         yield aligned([heading, *sequence_rows([told[way]["sequences"][name] for way in told])])
         yield "\n".join(verdict(way, told[way]["sequences"][name]) for way in told)
+    yield aligned([["memory at most, in bodies", *told], *peak_rows([each["peaks"] for each in told.values()])])
     yield "\n".join(memory_verdict(way, each) for way, each in told.items())
 
 
@@ -158,7 +179,7 @@ def sequence_rows(columns: list[list[Point]]) -> Iterator[list[str]]:
     for points in zip(*columns, strict=True):
         cells = [number(points[0].x)]
         for point in points:
-            cells += [number(point.milliseconds), number(point.cpu_ms), number(point.bodies)]
+            cells += [number(point.milliseconds), number(point.cpu_ms)]
         yield cells
 
 
@@ -169,15 +190,20 @@ def verdict(way: str, points: list[Point]) -> str:
     return f"{way}: grows with the power {exponent:.2f}{'' if exponent <= LINEAR else ': MORE THAN LINEAR'}"
 
 
+def peak_rows(columns: list[list[Json]]) -> Iterator[list[str]]:
+    for peaks in zip(*columns, strict=True):
+        messages = f", {peaks[0]['messages']:,} messages" if peaks[0]["messages"] else ""
+        yield [f"{number(peaks[0]['body_mb'])} MB{messages}", *(number(peak["bodies"]) for peak in peaks)]
+
+
 def memory_verdict(way: str, told: Json) -> str:
-    """Small bodies drown in what a process takes anyway, so only those of 1 MB and more are judged."""
-    kept, points = told["kept"], [point for each in told["sequences"].values() for point in each]
-    bodies = [point.bodies for point in points if point.bodies is not None and point.body >= MB]
+    """A small body drowns in what a process takes anyway, so only those of 1 MB and more are judged."""
+    kept, bodies = told["kept"], [peak["bodies"] for peak in told["peaks"] if peak["body_mb"] >= 0.9]
     if kept["grown_mb"] is None:
         return f"{way}: memory is missing: this system has no /proc"
-    peak = f"at most {max(bodies):.1f} bodies{' : TOO MUCH' * (max(bodies) > BODIES)}, " if bodies else ""
     grown = f"{kept['grown_mb']:+.1f} MB after {kept['requests']} more requests"
-    return f"{way}: {peak}{grown}{': SOMETHING IS KEPT' if kept['grown_mb'] > KEPT_MB else ''}"
+    too_much = f"MORE THAN {BODIES:g} BODIES, " if max(bodies, default=0.0) > BODIES else ""
+    return f"{way}: {too_much}{grown}{': SOMETHING IS KEPT' if kept['grown_mb'] > KEPT_MB else ''}"
 
 
 def panels(told: dict[str, Json], quick: bool) -> list[Panel]:

@@ -20,7 +20,7 @@ from streams import BrokenStream, Pieces, Timing, timing
 from wire import LAST_CHUNK
 
 READ_SIZE = 1 << 16
-PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+PERCENTILES = {"min": 0.0, "p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,11 @@ from scenarios import Scenario, relay_toml
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
-CHECK = "import sys; sys.version_info >= (3, 11) or sys.exit(1); print(sys.version.split()[0])"
+CHECK = """\
+import sys
+sys.version_info >= (3, 11) or sys.exit(1)
+print(sys.executable, sys.version.split()[0], getattr(sys, "abiflags", ""))
+"""
 
 
 class BenchError(Exception):
@@ -139,9 +143,9 @@ def interpreter(wanted: str) -> tuple[str, str]:
     candidates = [wanted, f"python{wanted}", *installed(wanted)]
     for path in filter(None, map(shutil.which, candidates)):
         found = subprocess.run([path, "-c", CHECK], capture_output=True, text=True, check=False)
-        if found.returncode == 0:
-            free = "t" if Path(path).resolve().name.endswith("t") else ""
-            return path, found.stdout.strip() + free
+        if found.returncode == 0:  # what was found may be a script that starts the interpreter
+            executable, version, *flags = found.stdout.split()
+            return executable, version + "".join(flags)
     raise BenchError(f"--python {wanted}: no such Python 3.11 or later on the PATH or in pyenv")
 
 

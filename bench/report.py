@@ -43,6 +43,7 @@ FIGURES = [
     Figure("TLS handshakes per request", "handshakes_request"),
 ]
 
+CLEARLY = 1.02  # memory hardly differs between repetitions, and a page more is no news
 MEMORY = {"peak_mb", "idle_mb"}  # one of them is in every run of a relay where the system tells
 
 
@@ -60,7 +61,7 @@ def ratio(figure: Figure, runs: Sequence[Run], base: Sequence[Run]) -> float | N
 
 
 def slower(figure: Figure, now: Sequence[Run], then: Sequence[Run]) -> bool:
-    """Whether it got worse by more than the repetitions differ: the best of now is worse than the worst of then.
+    """Whether it got worse by more than the repetitions differ: now's best is clearly worse than then's worst.
 
     One repetition says nothing.
     """
@@ -68,7 +69,9 @@ def slower(figure: Figure, now: Sequence[Run], then: Sequence[Run]) -> bool:
     theirs = [value for run in then if (value := figure.of(run)) is not None]
     if len(mine) < 2 or len(theirs) < 2:
         return False
-    return max(mine) < min(theirs) if figure.more_is_better else min(mine) > max(theirs)
+    if figure.more_is_better:
+        return max(mine) * CLEARLY < min(theirs)
+    return min(mine) > max(theirs) * CLEARLY
 
 
 # ---- the tables ----

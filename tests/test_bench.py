@@ -159,6 +159,7 @@ class TestReport(unittest.TestCase):
         self.assertFalse(report.slower(CPU, runs(1.3, 1.05, 1.4), runs(1.0, 1.1, 0.9)))
         self.assertFalse(report.slower(CPU, runs(0.5, 0.6), runs(1.0, 1.1)))
         self.assertTrue(report.slower(RATE, runs(0.5, 0.6), runs(1.0, 1.1)))
+        self.assertFalse(report.slower(CPU, runs(1.01, 1.01), runs(1, 1)), "nobody would notice")
         self.assertFalse(report.slower(CPU, runs(9), runs(1)), "one repetition says nothing")
 
     def test_ratios_are_of_runs_made_side_by_side(self) -> None:
