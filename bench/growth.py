@@ -59,6 +59,7 @@ PEAKS = [(100 * KB, 0), (MB, 0), (2 * MB, 5000), (4 * MB, 0), (8 * MB, 0)]  # (b
 LINEAR = 1.15  # a slope, on logarithmic axes, up to which growth is called linear
 STEEP_FROM = 0.1  # the part of a sequence, by its largest point, in which the slope is taken: below, fixed costs count
 BODIES = 3.0  # bodies of memory that a request may take
+ROUNDS = 3
 KEPT_MB = 2.0  # what may differ between two looks at a process that keeps nothing
 
 
@@ -109,15 +110,19 @@ class Probe:
         return {"body_mb": body / MB, "messages": messages, "idle_mb": idle, "peak_mb": peak, "bodies": bodies}
 
     def kept(self, size: int, requests: int) -> Json:
-        """Memory after few and after many requests: what is kept of each would make the difference."""
-        levels = []
-        for count in (requests, requests, 4 * requests):
-            self.ask(size, 0, count)
-            time.sleep(0.2)
-            levels.append(memory_mb(self._server.pid, "VmRSS"))
-        few, many = levels[1], levels[2]
-        grown = None if few is None or many is None else many - few
-        return {"requests": 4 * requests, "body_mb": size / MB, "few_mb": few, "many_mb": many, "grown_mb": grown}
+        """Memory after each of several rounds of requests: what is kept of each would make the later ones larger.
+
+        How much of its heap a process gives back differs from time to time, so the least of the rounds is compared.
+        """
+        levels = [self._level(size, requests) for _ in range(2 * ROUNDS)]
+        known = [level for level in levels if level is not None]
+        grown = min(known[ROUNDS:]) - min(known[:ROUNDS]) if known else None
+        return {"requests": ROUNDS * requests, "body_mb": size / MB, "levels_mb": levels, "grown_mb": grown}
+
+    def _level(self, size: int, requests: int) -> float | None:
+        self.ask(size, 0, requests)
+        time.sleep(0.1)
+        return memory_mb(self._server.pid, "VmRSS")
 
 
 def slope(points: list[Point]) -> float | None:
