@@ -23,6 +23,7 @@ from typing import Any
 from unittest import mock
 
 import ccrelay
+from tests.nursery import start
 
 Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,14 +60,8 @@ class Relay:
         path = Path(self._folder.name) / "relay.toml"
         path.write_text(config, encoding="utf-8")
         clean = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        self.process = subprocess.Popen(
-            [*command(constants or {}), "--config", str(path), "--port", "0", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            env={**clean, "PYTHONUNBUFFERED": "1", **(environ or {})},
-        )
+        env = {**clean, "PYTHONUNBUFFERED": "1", **(environ or {})}
+        self.process = start([*command(constants or {}), "--config", str(path), "--port", "0", *arguments], env)
         self.out: list[str] = []
         self._log: list[str] = []
         self._grown = threading.Condition()
@@ -93,7 +88,7 @@ class Relay:
     def __exit__(self, *exception: object) -> None:
         self.process.kill()
         self.process.wait()
-        for pipe in (self.process.stdout, self.process.stderr):
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             if pipe is not None:
                 pipe.close()
         self._folder.cleanup()

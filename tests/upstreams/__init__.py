@@ -14,16 +14,14 @@ import base64
 import http.client
 import json
 import signal
-import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-Json = dict[str, Any]
+from tests.nursery import Process, start
 
-ROOT = Path(__file__).resolve().parents[2]
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Upstream:
         self.kind = kind
         self.port = 0
         self._args = args
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Process | None = None
 
     def __enter__(self) -> Upstream:
         self.start()
@@ -85,8 +83,7 @@ class Upstream:
         command = [sys.executable, "-m", f"tests.upstreams.{self.kind}", *self._args]
         if self.port:
             command += ["--port", str(self.port)]
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+        self._process = start(command, stdin=True, stderr=False)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line.startswith("listening "):
@@ -101,9 +98,9 @@ class Upstream:
             return
         process.kill()
         process.wait()
-        for pipe in (process.stdin, process.stdout):
-            assert pipe is not None
-            pipe.close()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
 
     def freeze(self) -> None:
         """SIGSTOP: the kernel still accepts connections and bytes, nothing answers."""
