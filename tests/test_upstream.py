@@ -14,7 +14,7 @@ import time
 import unittest
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 from unittest import mock
 
 from ccrelay_providers.core import upstream
@@ -172,6 +172,13 @@ class TestReuse(PoolTest):
         for _ in range(3):
             self.assertEqual(self.ask(self.origin(server)), b"ok")
         self.assertEqual((len(server.connections), len(self.idle())), (1, 1))
+
+    def test_one_that_was_aborted_at_the_end_is_not_kept(self) -> None:
+        server = Server(self)
+        with self.pool.exchange(self.origin(server), GET, unwatched) as response:
+            response.read()
+            response._connection.abort()
+        self.assertEqual(self.idle(), [])
 
     def test_two_at_once_are_two_and_the_last_used_is_taken_first(self) -> None:
         server, seen = Server(self), list[Connection]()
@@ -434,6 +441,16 @@ class TestTls(PoolTest):
         self.assertTrue(server.closed.acquire(timeout=PATIENCE))
         self.assertEqual(self.ask(self.origin(server)), b"ok")
         self.assertEqual(len(server.connections), 2)
+
+    def test_a_later_connection_goes_on_with_the_session(self) -> None:
+        self.trusted()
+        server = Server(self, OK.replace(b"OK\r\n", b"OK\r\nconnection: close\r\n") + CLOSE, tls=self.server_side)
+        resumed = []
+        for _ in range(3):
+            with self.pool.exchange(self.origin(server), GET, unwatched) as response:
+                response.read()
+                resumed.append(cast(ssl.SSLSocket, response._connection.socket).session_reused)
+        self.assertEqual((resumed, self.idle()), ([False, True, True], []))
 
     def test_refused_when_untrusted(self) -> None:
         server = Server(self, tls=self.server_side)

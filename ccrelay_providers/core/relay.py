@@ -226,6 +226,8 @@ class Relay:
         turn.downstream.write(first, last=report.ended)
         self._heartbeat.expect(turn.downstream.due())  # the interval of pings may be shorter than the first patience
         for piece in events:
+            if report.ended:  # who leaves with the last event in hand interrupts nothing
+                turn.downstream.on_departure(None)
             turn.downstream.write(piece, last=report.ended)
 
     def _accept(self, candidate: Candidate, turn: Turn) -> None:

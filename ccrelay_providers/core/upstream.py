@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import cast
 from urllib.parse import SplitResult, urlsplit
 
 from ..wire.errors import ServerBusy, UpstreamDisconnected, UpstreamFailure, UpstreamTimeout
@@ -81,7 +82,7 @@ class Connection:
         self.idle_since = 0.0
         self.absolute_form = ""  # in front of the path, for a proxy that is no tunnel
         self.proxy_headers: dict[str, str] = {}  # for the same
-        self._aborted = False
+        self.aborted = False
         self._opening: socket.socket | None = None
         http._create_connection = self._tcp  # type: ignore[attr-defined]  # the hook http.client has for this
 
@@ -119,7 +120,7 @@ class Connection:
             self._opening_done()
             self._opening = connection.dup()  # wrap_socket() will take the number of the first away
             try:
-                if self._aborted:
+                if self.aborted:
                     raise ConnectionAbortedError("given up")
                 connection.connect(place)
             except OSError as error:
@@ -167,7 +168,7 @@ class Connection:
 
     def abort(self) -> None:
         """Ends what another thread waits for on this connection: that it opens, or that something comes."""
-        self._aborted = True
+        self.aborted = True
         connection = self._opening or getattr(self, "socket", None)
         if connection is not None:
             with suppress(OSError):
@@ -307,6 +308,7 @@ class ConnectionPool:
         self._idle: dict[Origin, list[Connection]] = {}
         self._proxies = Proxies(environ)
         self._tls: ssl.SSLContext | None = None
+        self._sessions: dict[Origin, ssl.SSLSession | None] = {}
         self.on_idle: Callable[[float], None] = lambda due: None
         """Told when idle connections have to be closed: the heartbeat's `expect`."""
 
@@ -329,7 +331,8 @@ class ConnectionPool:
             except BaseException:
                 connection.close()
                 raise
-        connection = _connection(origin, self._proxies, self._context() if origin.tls else None)
+        context = _Resuming(self._context(), self._sessions.get(origin)) if origin.tls else None
+        connection = _connection(origin, self._proxies, context)
         try:
             watch(connection)
             connection.open()
@@ -361,6 +364,11 @@ class ConnectionPool:
                 connection.reused = True
                 return connection
             connection.close()
+
+    def learn(self, connection: Connection) -> None:
+        """A session to resume: under TLS 1.3 a server tells it only behind the handshake."""
+        if connection.origin.tls:
+            self._sessions[connection.origin] = cast(ssl.SSLSocket, connection.socket).session
 
     def release(self, connection: Connection) -> None:
         """It waits for its next request."""
@@ -404,13 +412,25 @@ class Exchange:
         self._watch(None)
         if kind is None and not self._response.ended:
             self._response.drain(0.05)
-        if kind is None and self._response.reusable:
+        if kind is None:
+            self._pool.learn(self._connection)
+        if kind is None and self._response.reusable and not self._connection.aborted:
             self._pool.release(self._connection)
         else:
             self._connection.close()
 
 
-def _connection(origin: Origin, proxies: Proxies, context: ssl.SSLContext | None) -> Connection:
+class _Resuming:
+    """An SSLContext as http.client uses it, with a session to go on with: no certificates, half the handshake."""
+
+    def __init__(self, context: ssl.SSLContext, session: ssl.SSLSession | None) -> None:
+        self.context, self._session = context, session
+
+    def wrap_socket(self, connection: socket.socket, server_hostname: str) -> ssl.SSLSocket:
+        return self.context.wrap_socket(connection, server_hostname=server_hostname, session=self._session)
+
+
+def _connection(origin: Origin, proxies: Proxies, context: _Resuming | None) -> Connection:
     """Not yet open: direct, through a tunnel (TLS), or by asking a proxy for the whole address."""
     host = origin.parts.hostname or ""
     try:
@@ -428,7 +448,9 @@ def _connection(origin: Origin, proxies: Proxies, context: ssl.SSLContext | None
     return connection
 
 
-def _http(host: str, port: int, origin: Origin, context: ssl.SSLContext | None) -> HTTPConnection:
+def _http(host: str, port: int, origin: Origin, context: _Resuming | None) -> HTTPConnection:
     if context is None:
         return HTTPConnection(host, port, timeout=origin.connect_timeout)
-    return HTTPSConnection(host, port, timeout=origin.connect_timeout, context=context)
+    connection = HTTPSConnection(host, port, timeout=origin.connect_timeout, context=context.context)
+    connection._context = context  # type: ignore[attr-defined]  # it has no other place for a session
+    return connection
