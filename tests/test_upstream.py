@@ -444,7 +444,8 @@ class TestTls(PoolTest):
 
     def test_a_later_connection_goes_on_with_the_session(self) -> None:
         self.trusted()
-        server = Server(self, OK.replace(b"OK\r\n", b"OK\r\nconnection: close\r\n") + CLOSE, tls=self.server_side)
+        closing = OK.replace(b"OK\r\n", b"OK\r\nconnection: close\r\n") + CLOSE
+        server = Server(self, closing, closing, closing, tls=self.server_side)
         resumed = []
         for _ in range(3):
             with self.pool.exchange(self.origin(server), GET, unwatched) as response:

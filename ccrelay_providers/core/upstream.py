@@ -378,8 +378,11 @@ class ConnectionPool:
         self.on_idle(connection.idle_since + MAX_IDLE)
 
     def _context(self) -> ssl.SSLContext:
+        """The one for all connections: a session belongs to its context."""
         if self._tls is None:
-            self._tls = ssl.create_default_context()  # the system's roots, or SSL_CERT_FILE
+            context = ssl.create_default_context()  # the system's roots, or SSL_CERT_FILE
+            with self._lock:
+                self._tls = self._tls or context
         return self._tls
 
     def due(self) -> float:
