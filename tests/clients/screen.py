@@ -27,6 +27,10 @@ class Screen:
         """The screen without its empty lines."""
         return "\n".join(line.rstrip() for line in self._tmux("capture-pane", "-p").splitlines() if line.strip())
 
+    def styled(self) -> list[str]:
+        """The lines of the screen with the codes of their colours, without what is empty at its end."""
+        return self._tmux("capture-pane", "-p", "-e").rstrip().splitlines()
+
     def press(self, *keys: str) -> None:
         """Presses keys by name, one after the other."""
         for key in keys:
