@@ -1,8 +1,8 @@
 """Processes that start at once: forked from one that has read the modules already.
 
 A Python that starts takes a fifth of a second, and the tests start some three hundred relays and upstreams. What a
-user's start does is tried where it matters, by tests.relay.run() and in test_screen. Elsewhere than on Linux
-each process is started as usual.
+user's start does is tried where it matters, in test_ccrelay, test_distribution and test_screen. Elsewhere than on
+Linux each process is started as usual.
 """
 
 from __future__ import annotations
@@ -25,21 +25,24 @@ import types
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, TextIO, cast
 
 ROOT = Path(__file__).resolve().parents[1]
-PRELOADED = ["ccrelay_providers.commands.serve", *map("tests.upstreams.".__add__, ("anthropic", "zai", "ollama"))]
+PRELOADED = [
+    *map("ccrelay_providers.commands.".__add__, ("serve", "check", "skill", "claude")),
+    *map("tests.upstreams.".__add__, ("anthropic", "zai", "ollama")),
+]
 LARGEST = 1 << 20  # bytes of a command with its environment
 
 
 class Forked:
     """A process as subprocess.Popen has it, as far as the tests need that. One without `stderr` writes to ours."""
 
-    def __init__(self, command: Sequence[str], env: dict[str, str], stdin: bool, stderr: bool) -> None:
+    def __init__(self, command: Sequence[str], env: dict[str, str], cwd: Path, stdin: bool, stderr: bool) -> None:
         (source, write), (read, out), (read_err, err) = os.pipe(), os.pipe(), os.pipe()
-        self.stdin, self.stdout, self.stderr = os.fdopen(write, "w"), os.fdopen(read), os.fdopen(read_err)
+        self.stdin, self.stdout, self.stderr = os.fdopen(write, "w"), output(read), output(read_err)
         self.returncode: int | None = None
-        question = {"start": list(command), "env": env, "stdin": stdin}
+        question = {"start": list(command), "env": env, "cwd": str(cwd), "stdin": stdin}
         self.pid = cast(int, nursery().ask(question, (source, out, err if stderr else 2)))
         for descriptor in (source, out, err):
             os.close(descriptor)
@@ -68,26 +71,52 @@ class Forked:
         return self.stdout.read(), self.stderr.read()
 
 
+def output(descriptor: int) -> TextIO:
+    return os.fdopen(descriptor, encoding="utf-8", errors="backslashreplace")
+
+
 Process = Forked | subprocess.Popen[str]
 
 
 def start(
-    command: Sequence[str], env: dict[str, str] | None = None, *, stdin: bool = False, stderr: bool = True
+    command: Sequence[str],
+    env: dict[str, str] | None = None,
+    cwd: Path = ROOT,
+    *,
+    stdin: bool = False,
+    stderr: bool = True,
 ) -> Process:
-    """`[sys.executable, FILE | -m MODULE | -c CODE, ARGUMENTS…]` in the project's root, its output in pipes."""
+    """`[sys.executable, FILE | -m MODULE | -c CODE, ARGUMENTS…]`, its output in pipes."""
     env = dict(os.environ if env is None else env)
     if sys.platform == "linux":
-        return Forked(command, env, stdin, stderr)
+        return Forked(command, env, cwd, stdin, stderr)
     pipe = subprocess.PIPE
     return subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=cwd,
         env=env,
         stdin=pipe if stdin else subprocess.DEVNULL,
         stdout=pipe,
         stderr=pipe if stderr else None,
         encoding="utf-8",
+        errors="backslashreplace",
     )
+
+
+def run(
+    command: Sequence[str], env: dict[str, str], cwd: Path = ROOT, timeout: float = 20.0
+) -> subprocess.CompletedProcess[str]:
+    """As start(), to its end. Output of more than a pipe holds (64 KB) must be on stdout. Killed after the timeout."""
+    process = start(command, env, cwd)
+    limit = threading.Timer(timeout, process.kill)
+    limit.start()
+    out, err = process.communicate()
+    code = process.wait()
+    limit.cancel()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe:
+            pipe.close()
+    return subprocess.CompletedProcess(command, code, out, err)
 
 
 # --- the tests' end of the nursery
@@ -143,6 +172,7 @@ def tend(commands: socket.socket) -> None:
 def fork(question: dict[str, Any], descriptors: list[int], commands: socket.socket) -> int:
     if not (pid := os.fork()):
         commands.close()
+        os.chdir(question["cwd"])
         become(question["start"], question["env"], descriptors if question["stdin"] else [None, *descriptors[1:]])
     for descriptor in descriptors:
         os.close(descriptor)
@@ -156,10 +186,12 @@ def become(command: list[str], env: dict[str, str], descriptors: Sequence[int | 
     os.closerange(3, 64)
     os.environ.clear()
     os.environ.update(env)
-    sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w", 1), os.fdopen(2, "w", 1, errors="replace")
+    encoding = env.get("PYTHONIOENCODING")
+    sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w", 1, encoding)
+    sys.stderr = os.fdopen(2, "w", 1, encoding, errors="replace")
     code = 0
     try:
-        run(command[1:])
+        execute(command[1:])
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
@@ -169,7 +201,7 @@ def become(command: list[str], env: dict[str, str], descriptors: Sequence[int | 
     os._exit(code)
 
 
-def run(arguments: list[str]) -> None:
+def execute(arguments: list[str]) -> None:
     if arguments[0] == "-m":
         sys.argv = arguments[1:]
         sys.modules.pop(arguments[1], None)

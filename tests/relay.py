@@ -23,7 +23,7 @@ from typing import Any
 from unittest import mock
 
 import ccrelay
-from tests.nursery import start
+from tests import nursery
 
 Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,7 +61,7 @@ class Relay:
         path.write_text(config, encoding="utf-8")
         clean = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         env = {**clean, "PYTHONUNBUFFERED": "1", **(environ or {})}
-        self.process = start([*command(constants or {}), "--config", str(path), "--port", "0", *arguments], env)
+        self.process = nursery.start([*command(constants or {}), "--config", str(path), "--port", "0", *arguments], env)
         self.out: list[str] = []
         self._log: list[str] = []
         self._grown = threading.Condition()
@@ -269,8 +269,7 @@ UNSET = dict.fromkeys(("ZAI_API_KEY", "ANTHROPIC_API_KEY", "OLLAMA_API_KEY", "CC
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """`python ccrelay.py ARGUMENTS`, which ends by itself, without the keys of whoever runs the tests."""
     command = [sys.executable, str(ROOT / "ccrelay.py"), *arguments]
-    env = {**os.environ, **UNSET, **environ}
-    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=PATIENCE, env=env)
+    return nursery.run(command, {**os.environ, **UNSET, **environ})
 
 
 def call(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-from tests.relay import ECHO, run
+from tests.relay import ECHO, ROOT, run
 
 
 class TestRefusals(unittest.TestCase):
@@ -18,7 +19,8 @@ class TestRefusals(unittest.TestCase):
             self.assertIn(sentence, line)
 
     def test_version_and_help(self) -> None:
-        self.assertRegex(run("--version").stdout, r"^ccrelay \d+\.\d+\.\d+\n$")
+        done = subprocess.run([sys.executable, str(ROOT / "ccrelay.py"), "--version"], capture_output=True, text=True)
+        self.assertRegex(done.stdout, r"^ccrelay \d+\.\d+\.\d+\n$")
         self.assertIn("--port", run("--help").stdout)
 
     def test_wrong_arguments(self) -> None:

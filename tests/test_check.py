@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ccrelay_providers.commands.terminal import cells
-from tests.relay import CERTIFICATE, ECHO, KEY, PATIENCE, ROOT, UNSET, Relay
+from tests import nursery
+from tests.relay import CERTIFICATE, ECHO, KEY, ROOT, UNSET, Relay
 from tests.upstreams import Upstream, anthropic_error, reply, sse, zai_error
 
 PASSED = """
@@ -89,7 +90,7 @@ class CheckTest(unittest.TestCase):
         clean = {name: value for name, value in os.environ.items() if name not in CLIENT}
         env = {**clean, **UNSET, "HOME": str(self.home), "USERPROFILE": str(self.home), "PATH": "", **KEYS}
         env |= environ
-        return subprocess.run(command, cwd=self.work, env=env, capture_output=True, encoding="utf-8", timeout=PATIENCE)
+        return nursery.run(command, env, self.work)
 
     def says(self, done: subprocess.CompletedProcess[str], code: int, *patterns: str) -> None:
         self.assertEqual((done.returncode, done.stderr), (code, ""), done.stdout)

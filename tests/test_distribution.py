@@ -15,6 +15,7 @@ from pathlib import Path
 from unittest import mock
 
 import ccrelay
+from tests import nursery
 from tests.relay import ECHO, PATIENCE, ROOT, UNSET
 
 BROKEN = "prot = 1\n" + ECHO
@@ -45,7 +46,7 @@ class DistributionTest(unittest.TestCase):
 
     def assertFinds(self, program: Path, config: Path) -> None:
         """The start says which configuration it took."""
-        env = {**os.environ, **UNSET, "HOME": "/nowhere"}
+        env = {**os.environ, **UNSET, "PYTHONDONTWRITEBYTECODE": "", "HOME": "/nowhere"}
         command = [sys.executable, str(program), "--port", "0"]
         with subprocess.Popen(command, cwd=self.folder, env=env, stdout=subprocess.PIPE, encoding="utf-8") as process:
             assert process.stdout is not None
@@ -128,16 +129,16 @@ class TestConsoles(DistributionTest):
         for encoding in ("ascii", "cp1252"):
             for arguments in (("models",), ("env",), ("--help",)):
                 done = self.run_in(encoding, "--config", str(config), "--port", "1", *arguments)
-                self.assertNotIn(b"Traceback", done.stderr, (encoding, arguments))
+                self.assertNotIn("Traceback", done.stderr, (encoding, arguments))
                 self.assertEqual(done.returncode, 0, (encoding, arguments, done.stderr))
         config.write_text('"→" = 1\n' + ECHO, "utf-8")
         done = self.run_in("ascii", "--config", str(config))
-        self.assertEqual((done.returncode, done.stderr.count(b"\n")), (2, 1), done.stderr)
+        self.assertEqual((done.returncode, done.stderr.count("\n")), (2, 1), done.stderr)
 
-    def run_in(self, encoding: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    def run_in(self, encoding: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, **UNSET, "PYTHONIOENCODING": encoding, "HOME": str(self.folder)}
         command = [sys.executable, str(ROOT / "ccrelay.py"), *arguments]
-        return subprocess.run(command, capture_output=True, timeout=PATIENCE, env=env)
+        return nursery.run(command, env)
 
 
 NO_FILE = os.strerror(2)

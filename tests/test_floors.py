@@ -64,6 +64,7 @@ def modules() -> Iterator[str]:
     yield "ccrelay"
 
 
+@cache
 def text(name: str) -> str:
     path = ROOT / "ccrelay.py" if name == "ccrelay" else ROOT / PACKAGE / f"{name}.py"
     return path.read_text("utf-8")
@@ -77,14 +78,19 @@ def tree(name: str) -> ast.Module:
 def at_runtime(node: ast.AST) -> Iterator[ast.AST]:
     """All nodes but those under `if TYPE_CHECKING`."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
             continue
         yield child
         yield from at_runtime(child)
 
 
-def imported(name: str) -> Iterator[str]:
+@cache
+def imported(name: str) -> list[str]:
     """Dotted names of everything a module imports, its own package's made absolute."""
+    return list(imports(name))
+
+
+def imports(name: str) -> Iterator[str]:
     folder = [PACKAGE, *name.split("/")[:-1]] if name != "ccrelay" else []
     for node in at_runtime(tree(name)):
         if isinstance(node, ast.Import):
@@ -95,6 +101,7 @@ def imported(name: str) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
+@cache
 def own_imports(name: str) -> set[str]:
     """The modules of this project that a module imports, by the names of FLOORS."""
     found = set()

@@ -214,10 +214,14 @@ class Current(OllamaTest):
 
 class Discovery(unittest.TestCase):
     def test_down_is_one_line_and_it_comes_back_by_itself(self) -> None:
-        with Upstream("ollama") as server, Relay(TABLE.format(name="local", url=server.url, num_ctx=4096)) as relay:
+        constants = {"core.catalog.RETRY": 0.3}
+        with (
+            Upstream("ollama") as server,
+            Relay(TABLE.format(name="local", url=server.url, num_ctx=4096), constants=constants) as relay,
+        ):
             self.assertEqual(relay.request("GET", "/v1/models/local/qwen3:8b").status, 200)
             server.kill()
-            time.sleep(1.1)  # RETRY: asked again no earlier
+            time.sleep(0.35)  # RETRY: asked again no earlier
             for _ in range(3):
                 relay.request("GET", "/v1/models/local/nobody")
             relay.wait_for_log("asked again until it answers")
@@ -231,7 +235,7 @@ class Discovery(unittest.TestCase):
             self.assertEqual(relay.log.count("asked again"), 1)
 
     def test_a_new_model_appears_though_nobody_asks_the_server(self) -> None:
-        constants = {"core.catalog.POLL": 0.3, "core.catalog.FRESH": 1e6}
+        constants = {"core.catalog.POLL": 0.3, "core.catalog.RETRY": 0.3, "core.catalog.FRESH": 1e6}
         with (
             Upstream("ollama") as server,
             Relay(TABLE.format(name="local", url=server.url, num_ctx=4096), constants=constants) as relay,

@@ -298,12 +298,12 @@ class TestStreaming(RelayTest):
     def test_every_event_leaves_before_the_next_arrives(self) -> None:
         """Each upstream read is one chunk at the client, and none waits for the following one."""
         pieces = anthropic_text_stream("one two three four five six")
-        self.anthropic.script(reply(pieces, gap=0.15))
+        self.anthropic.script(reply(pieces, gap=0.1))
         with self.relay.stream(turn("claude-sonnet-5-5")) as stream:
             arrivals = [moment for moment, _ in stream.chunks()]
         gaps = [later - earlier for earlier, later in pairwise(arrivals[:6])]
         self.assertGreater(len(arrivals), 5)
-        self.assertTrue(all(gap > 0.05 for gap in gaps), gaps)
+        self.assertTrue(all(gap > 0.03 for gap in gaps), gaps)
 
     def test_the_headers_are_those_of_an_event_stream(self) -> None:
         with self.relay.stream(turn("claude-sonnet-5-5")) as stream:
@@ -525,13 +525,13 @@ class TestFailover(RelayTest):
 class TestEarlyCommit(RelayTest):
     """After first_event_patience the client gets 200 and pings; a failure may still move to the next candidate."""
 
-    patience = 0.3
+    patience = 0.15
 
     def tearDown(self) -> None:
         self.recover()
 
     def test_pings_come_before_the_upstream_answers(self) -> None:
-        self.anthropic.script({"default": True, "delay": 0.8})
+        self.anthropic.script({"default": True, "delay": 0.6})
         with self.relay.stream(turn("claude-sonnet-5-5")) as stream:
             events = stream.read()
         self.assertEqual((stream.status, events[0]["type"], events[1]["type"]), (200, "ping", "ping"))
@@ -540,7 +540,7 @@ class TestEarlyCommit(RelayTest):
         self.assertIn("heard: hi", text_of(events))
 
     def test_the_next_candidate_still_answers(self) -> None:
-        self.anthropic.script(anthropic_error(529, "overloaded_error", "no", delay=0.6))
+        self.anthropic.script(anthropic_error(529, "overloaded_error", "no", delay=0.4))
         with self.relay.stream(turn("both")) as stream:
             events = stream.read()
         self.assertEqual(events[0]["type"], "ping")
@@ -548,13 +548,13 @@ class TestEarlyCommit(RelayTest):
         self.assertIn("glm-5.2 heard", text_of(events))
 
     def test_a_failure_is_reported_in_band(self) -> None:
-        self.anthropic.script(anthropic_error(400, "invalid_request_error", "wrong", delay=0.6))
+        self.anthropic.script(anthropic_error(400, "invalid_request_error", "wrong", delay=0.4))
         with self.relay.stream(turn("claude-sonnet-5-5")) as stream:
             events = stream.read()
         self.assertEqual((stream.status, events[-1]["type"], events[-1]["error"]["type"]), (200, "error", "api_error"))
 
     def test_a_request_that_does_not_stream_just_waits(self) -> None:
-        self.anthropic.script({"default": True, "delay": 0.6})
+        self.anthropic.script({"default": True, "delay": 0.4})
         self.assertEqual(self.relay.messages(turn("claude-sonnet-5-5")).status, 200)
 
 

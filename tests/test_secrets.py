@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 import unittest
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from ccrelay_providers.core.config import ConfigError, load
 from ccrelay_providers.core.tls import context
+from tests import nursery
 from tests.relay import CERTIFICATE, ROOT, Json, Relay, turn
 from tests.test_server import Raw, post
 from tests.upstreams import Upstream, anthropic_error, anthropic_text_stream, json_reply, reply, zai_error
@@ -198,9 +198,7 @@ class TestSecrets(unittest.TestCase):
             path.write_text(self.config("text"))
             for arguments in (["check", "--send"], ["models"]):
                 line = [sys.executable, str(ROOT / "ccrelay.py"), *arguments, "--config", str(path), "--port", "9"]
-                done = subprocess.run(
-                    line, capture_output=True, text=True, env={**os.environ, "PLANTED": ZAI, "HOME": folder}
-                )
+                done = nursery.run(line, {**os.environ, "PLANTED": ZAI, "HOME": folder})
                 self.clean(done.stdout + done.stderr, OF_THE_RELAY)
 
 

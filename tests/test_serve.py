@@ -35,7 +35,7 @@ class TestEnd(unittest.TestCase):
                 self.assertEqual(client.sock.recv(1), b"")
 
     def test_a_running_answer_comes_to_its_end_and_nobody_new_comes_in(self) -> None:
-        with Relay(ECHO) as relay, relay.stream(turn("echo/echo", "echo:slow 0.05\necho:words 20")) as stream:
+        with Relay(ECHO) as relay, relay.stream(turn("echo/echo", "echo:slow 0.03\necho:words 20")) as stream:
             stream.read_until(b"word1")
             relay.process.send_signal(signal.SIGTERM)
             relay.wait_for_log("stopping: running answers have 30 s to finish; a second signal ends at once")
@@ -50,7 +50,7 @@ class TestEnd(unittest.TestCase):
         with Relay(ECHO) as relay, closing(relay.http()) as client:
             client.request("GET", "/health")
             client.getresponse().read()
-            with relay.stream(turn("echo/echo", "echo:slow 0.05\necho:words 20")) as stream:
+            with relay.stream(turn("echo/echo", "echo:slow 0.03\necho:words 20")) as stream:
                 stream.read_until(b"word1")
                 relay.process.send_signal(signal.SIGTERM)
                 relay.wait_for_log("stopping: ")

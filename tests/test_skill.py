@@ -19,6 +19,7 @@ from unittest import mock
 
 from ccrelay_providers import __version__
 from ccrelay_providers.commands import skill
+from tests import nursery
 from tests.relay import ECHO, PATIENCE, ROOT, UNSET, Relay, run
 from tests.upstreams import Upstream, json_reply
 
@@ -41,13 +42,8 @@ models = ["claude-opus-5-5"]
 def listed(*arguments: str, **environ: str) -> str:
     """What the script prints. Its exit code is 0 and its stderr empty, always."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")}
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments],
-        env={**clean, **{name: value for name, value in environ.items() if value}},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=PATIENCE,
-    )
+    env = {**clean, **{name: value for name, value in environ.items() if value}}
+    done = nursery.run([sys.executable, str(SCRIPT), *arguments], env)
     if (done.returncode, done.stderr) != (0, ""):
         raise AssertionError(f"{done.returncode}: {done.stderr}")
     return done.stdout

@@ -65,7 +65,7 @@ class TestTls(unittest.TestCase):
             self.assertEqual(raw.ask(chunked + b"%x\r\n%b\r\n0\r\n\r\n" % (len(ECHO), ECHO)).status, 200)
 
     def test_a_stream_with_pings_in_between(self) -> None:
-        with self.relay.stream(turn("echo/echo", "echo:wait 0.5\necho:words 5\necho:slow 0.25")) as stream:
+        with self.relay.stream(turn("echo/echo", "echo:wait 0.3\necho:words 3\necho:slow 0.25")) as stream:
             events = [event["type"] for event in stream.read()]
         self.assertEqual((events[0], events[-1]), ("ping", "message_stop"))
         self.assertGreater(events[events.index("message_start") :].count("ping"), 3)
