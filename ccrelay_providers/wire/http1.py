@@ -153,11 +153,12 @@ class ChunkedDecoder:
 
     def feed(self, data: bytes) -> bytes:
         """The payload in `data`. Raises the error given at the start if the framing is broken."""
-        if self._between:  # a model's words come one chunk a read
-            start = data.find(b"\r\n") + 2
-            size = _sizes.get(data[:start])
-            if size and start + size + 2 == len(data) and data.endswith(b"\r\n"):
-                return data[start:-2]
+        if self._between:
+            last = data.endswith(_LAST)
+            payload = _whole_chunks(data[: -len(LAST_CHUNK)] if last else data)
+            if payload is not None:
+                self.ended, self._between = last, not last
+                return payload
         payload = self._feed(data)
         self._between = not (self._left or self._line or self.ended) and self._on_line == self._size
         return payload
@@ -171,24 +172,11 @@ class ChunkedDecoder:
                 out.append(taken)
                 self._left -= len(taken)
                 position += len(taken)
-            elif self._line or self._on_line != self._size:
-                position = self._read_line(data, position)
             else:
-                position = self._whole_chunks(data, position, out)
+                position = self._read_line(data, position)
         if self.ended:
             self.rest += data[position:]
-        return out[0] if len(out) == 1 else b"".join(out)
-
-    def _whole_chunks(self, data: bytes, position: int, out: list[bytes]) -> int:
-        """The common case, quickly: chunks that are in `data` from size line to closing CRLF."""
-        while (start := data.find(b"\r\n", position) + 2) > 1:
-            size = _sizes.get(data[position:start]) or self._size_of(data[position:start])
-            end = start + size
-            if not size or data[end : end + 2] != b"\r\n":
-                break
-            out.append(data[start:end])
-            position = end + 2
-        return self._read_line(data, position) if position < len(data) else position
+        return b"".join(out)
 
     def _read_line(self, data: bytes, position: int) -> int:
         end = data.find(b"\n", position) + 1
@@ -209,7 +197,7 @@ class ChunkedDecoder:
         if match is None:
             raise self._error("the chunked framing is broken")
         if len(_sizes) < MAX_SIZES and len(line) < MAX_SIZE_LINE:
-            _sizes[line] = int(match[1], 16)
+            _sizes[line[:-2]] = int(match[1], 16)
         return int(match[1], 16)
 
     def _size(self, line: bytes) -> None:
@@ -226,6 +214,22 @@ class ChunkedDecoder:
         if self._trailers > MAX_HEAD:
             raise self._error("the trailers of the chunked framing are too long")
         self.ended = line == b"\r\n"
+
+
+LAST_CHUNK = b"0\r\n\r\n"
+_LAST = b"\r\n" + LAST_CHUNK
+
+
+def _whole_chunks(data: bytes) -> bytes | None:
+    """The payload of chunks that are whole, of known sizes and without a CRLF inside, as those of events are.
+
+    A size that is as long as what stands up to the next CRLF leaves no other way to read it. None for the rest.
+    """
+    parts = data.split(b"\r\n")
+    sizes = [*map(_sizes.get, parts[:-1:2])]
+    if parts[-1] or not all(sizes) or sizes != [*map(len, parts[1::2])]:
+        return None
+    return b"".join(parts[1::2])
 
 
 class LengthDecoder:
@@ -275,9 +279,6 @@ def render_head(first: str, headers: Iterable[tuple[str, str]]) -> bytes:
 
 def chunk(payload: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(payload), payload)
-
-
-LAST_CHUNK = b"0\r\n\r\n"
 
 
 def check_head_size(head: bytes | bytearray) -> None:
