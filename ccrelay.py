@@ -17,9 +17,11 @@ if sys.version_info < (3, 11):  # noqa: UP036  # said in a sentence, before toml
 
 from ccrelay_providers import __version__
 from ccrelay_providers.core.config import ConfigError, load
+from ccrelay_providers.core.settings import Config
 
 __all__ = ["main"]
 
+NEED_NO_CONFIGURATION = ("skill",)  # these work with a broken one, too
 CLAUDE = "Claude Code, wired to the relay; what stands behind it is Claude Code's"
 
 
@@ -29,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a console that lacks a sign is no reason to end
     options = parse(sys.argv[1:] if argv is None else argv)
     try:
-        config = load(config_path(options.config), os.environ, host=options.host, port=options.port)
+        config = None if options.command in NEED_NO_CONFIGURATION else load_for(options)
     except ConfigError as error:
         for sentence in error.errors:
             given = options.host is not None and ": server.host: " in sentence
@@ -41,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130  # as shells say it
     return exit_code
+
+
+def load_for(options: argparse.Namespace) -> Config:
+    return load(config_path(options.config), os.environ, host=options.host, port=options.port)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

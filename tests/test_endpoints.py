@@ -147,7 +147,7 @@ class TestBugs(unittest.TestCase):
         relay, log = mock.Mock(spec=Relay), io.StringIO()
         relay.messages = messages
         health = Health(lambda: 0.0, lambda: 0.0)
-        endpoints = Endpoints(relay, mock.Mock(spec=Catalog), Guard(Server()), health, Log("text", log), dict)
+        endpoints = Endpoints(relay, mock.Mock(spec=Catalog), Guard(Server()), health, Log("text", log), mock.Mock())
         downstream = Downstream(ours)
         with ours, theirs:
             endpoints.answer(Request("POST", "/v1/messages", "", Headers(), b"", "req_1"), downstream)

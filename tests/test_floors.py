@@ -32,6 +32,7 @@ FLOORS = [  # low to high; a module imports only from lower floors
     "core/catalog core/gate",
     "core/attempts",
     "core/router core/windows core/pins",
+    "core/sessions",
     "core/status",
     "core/relay",
     "core/endpoints",

@@ -193,7 +193,7 @@ class TestGate(unittest.TestCase):
         refused = Visitor(self, gate)
         refused.run()
         assert isinstance(refused.failure, Overloaded)
-        self.assertEqual(refused.failure.message, "zai: 1 requests are running and 1 wait; try again")
+        self.assertEqual(refused.failure.message, "zai: 1 request is running and 1 waits; try again")
         self.assertEqual(refused.failure.retry_after, 5)
 
     def test_without_a_line_the_next_is_refused_and_the_one_after_comes_in(self) -> None:
@@ -312,7 +312,7 @@ class TestThroughTheSocket(unittest.TestCase):
         refused = self.relay.messages(turn("claude/claude-a"))
         self.assertEqual((refused.status, refused.json["error"]["type"]), (529, "overloaded_error"))
         self.assertEqual(refused.headers["retry-after"], "5")
-        self.assertIn("claude: 1 requests are running and 3 wait", refused.json["error"]["message"])
+        self.assertIn("claude: 1 request is running and 3 wait", refused.json["error"]["message"])
         self.assertEqual(self.relay.messages(turn("both")).headers["x-ccrelay-provider"], "echo")
         self.assertEqual(self.relay.request("GET", "/status").json["providers"][0]["health"], "well")
         for stream in waiting:

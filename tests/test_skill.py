@@ -14,13 +14,15 @@ import unittest
 import zipapp
 from importlib.metadata import PackagePath
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 from unittest import mock
 
 from ccrelay_providers import __version__
 from ccrelay_providers.commands import skill
 from tests import nursery
-from tests.relay import ECHO, PATIENCE, ROOT, UNSET, Relay, run
+from tests.relay import CLIENT, ECHO, PATIENCE, ROOT, UNSET, Relay, run, turn
+from tests.test_relay import BASH
 from tests.upstreams import Upstream, json_reply
 
 SKILL = ROOT / "skill" / "relay-models"
@@ -73,6 +75,20 @@ class TestTable(unittest.TestCase):
         self.assertNotIn("claude", text)
         nothing = listed("xyzzy", ANTHROPIC_BASE_URL=self.url)
         self.assertEqual(nothing, "UNAVAILABLE: no model is called like 'xyzzy'; without a filter there are 4\n")
+
+    def test_who_answers_the_session(self) -> None:
+        headers = {**CLIENT, "x-claude-code-session-id": "s 1"}
+        self.relay.messages(turn("echo", tools=[BASH]), headers)
+        self.relay.messages(turn("echo/echo"), headers)
+        first = listed("--session", "s 1", ANTHROPIC_BASE_URL=self.url).splitlines()[0]
+        self.assertTrue(first.endswith(" · this session is answered by echo/echo (asked for echo)"), first)
+        self.assertNotIn("answered", listed("--session", "s 2", ANTHROPIC_BASE_URL=self.url))
+        status = self.relay.request("GET", "/status?session=s%201").json
+        self.assertEqual(status["session"], {"model": "echo", "answered_by": "echo/echo"})
+        self.relay.messages(turn("echo/echo", "/use zai/glm-5.2"), headers)
+        status = self.relay.request("GET", "/status?session=s%201").json
+        self.assertEqual(status["session"], {"model": "zai/glm-5.2", "answered_by": "echo/echo"})
+        self.assertNotIn("session", self.relay.request("GET", "/status").json)
 
     def test_json(self) -> None:
         told = json.loads(listed("--json", ANTHROPIC_BASE_URL=self.url))
@@ -202,7 +218,26 @@ class TestInstall(unittest.TestCase):
         for name in ("SKILL.md", "scripts/list_models.py"):
             self.assertEqual((target / name).read_bytes(), (SKILL / name).read_bytes())
         again = self.skill("--install").stdout
-        self.assertEqual((again.count("unchanged"), again.count("replaced")), (2, 0))
+        self.assertEqual((again.count("unchanged"), again.count("replaced")), (3, 0))
+
+    def test_the_command_use_comes_with_it_and_one_s_own_is_kept(self) -> None:
+        path = self.home / ".claude" / "commands" / "use.md"
+        self.assertRegex(self.skill("--install").stdout, r"\nnew +.*use\.md: the command /use\n")
+        self.assertEqual(path.read_bytes(), skill.USE.encode())
+        page = (ROOT / "docs" / "switching.md").read_text("utf-8")
+        self.assertIn(indent(skill.USE, "  "), page, "the page shows another file")
+        path.write_text("my own")
+        self.assertRegex(self.skill("--install").stdout, r"\nkept +.*use\.md, which is different")
+        self.assertEqual(path.read_text(), "my own")
+        other = self.home / "other"
+        self.skill("--install", "--to", str(other / "skills"))
+        self.assertEqual([each.name for each in other.iterdir()], ["skills"])
+
+    def test_a_broken_configuration_does_not_matter(self) -> None:
+        self.config.write_text("prot = 1\n[")
+        for arguments in ((), ("--install",)):
+            done = self.skill(*arguments)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_what_was_changed_is_kept_and_told(self) -> None:
         self.skill("--install", "--to", str(self.home / "mine"))

@@ -95,7 +95,7 @@ def build(config: Config, log: Log) -> tuple[RelayServer | None, Catalog]:
     heartbeat.add(catalog)
     router = Router(config.routing, catalog, health.available)
     relay = Relay(config, router, health, pool, heartbeat, Windows(catalog.ask, log.say), Pins(config, catalog))
-    status = Status(config, catalog, health, router, relay.gates, relay.keys)
+    status = Status(config, catalog, health, router, relay.gates, relay.keys, relay.sessions)
     endpoints = Endpoints(relay, catalog, Guard(config.server), health, log, status.snapshot)
     return listen(config, endpoints, heartbeat), catalog
 

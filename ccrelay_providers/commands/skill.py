@@ -1,4 +1,7 @@
-"""skill: where the Claude Code skill that lists the models lies; with --install, a copy where Claude Code looks."""
+"""skill: where the Claude Code skill that lists the models lies; with --install, a copy where Claude Code looks.
+
+The command `/use` comes with it, unless a folder was named. Neither needs the configuration.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,20 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from ..core.settings import Config
 from .screen import program, short
 
 NAME = "relay-models"
+USE = """\
+---
+description: Another model for the rest of this session
+argument-hint: MODEL | auto
+disable-model-invocation: true
+---
+/use $ARGUMENTS
+"""
 
 
-def run(options: argparse.Namespace, config: Config) -> int:
+def run(options: argparse.Namespace, config: None) -> int:
     """1 if the skill's files are not there, or cannot be written."""
     source = folder()
     if source is None:
@@ -32,8 +42,10 @@ def run(options: argparse.Namespace, config: Config) -> int:
     try:
         for line in install(source, target):
             print(line)
+        if not options.to:
+            print(install_use(target.parent.parent / "commands" / "use.md"))
     except OSError as error:
-        print(f"{short(target)}: cannot be written: {error.strerror}", file=sys.stderr)
+        print(f"{short(Path(error.filename or target))}: cannot be written: {error.strerror}", file=sys.stderr)
         return 1
     print(f"Installed in {short(target)}. In a new Claude Code: /{NAME}")
     return 0
@@ -80,6 +92,17 @@ def install(source: Traversable, target: Path) -> Iterator[str]:
         else:
             yield f"replaced   {short(here)}, which was different: kept as {set_aside(here).name}"
         here.write_bytes(data)
+
+
+def install_use(path: Path) -> str:
+    """What became of it. A command of that name that is the user's own stays as it is."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(USE, "utf-8")
+        return f"new        {short(path)}: the command /use"
+    if path.read_bytes() == USE.encode():
+        return f"unchanged  {short(path)}"
+    return f"kept       {short(path)}, which is different; what /use needs is in docs/switching.md"
 
 
 def set_aside(path: Path) -> Path:

@@ -30,7 +30,7 @@ _MODEL_PATH = "/v1/models/"
 
 
 class Endpoints:
-    """status: what /status tells, as it is now."""
+    """status: what /status tells, as it is now, of a session too if one is named."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Endpoints:
         guard: Guard,
         health: Health,
         log: Log,
-        status: Callable[[], dict[str, Any]],
+        status: Callable[[str | None], dict[str, Any]],
     ) -> None:
         self._status_now = status
         self._relay, self._catalog, self._guard, self._health, self._log = relay, catalog, guard, health, log
@@ -142,7 +142,8 @@ class Endpoints:
         return methods[method]
 
     def _status(self, request: Request, downstream: Downstream, entry: Entry) -> Response:
-        return Response(200, dumps(self._status_now()), (("cache-control", "no-store"),))
+        session = parse_qs(request.query).get("session", [None])[-1]
+        return Response(200, dumps(self._status_now(session)), (("cache-control", "no-store"),))
 
     # ---- models ----
 

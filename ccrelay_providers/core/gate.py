@@ -85,6 +85,10 @@ class Gate:
         if not called:
             raise QueueFull(f"{self._name}: {self._inside} requests are running; no place came free in time")
 
+    def _busy(self) -> str:
+        running = "1 request is" if self._inside == 1 else f"{self._inside} requests are"
+        return f"{running} running and {self.waiting} {'waits' if self.waiting == 1 else 'wait'}"
+
     def _enter(self, ticket: threading.Event, asked: MessagesRequest | None) -> int:
         background = bool(asked and self._inside >= self._limit and in_background(asked))
         session = asked.headers.get("x-claude-code-session-id") or "" if asked else ""
@@ -94,10 +98,7 @@ class Gate:
                 ticket.set()
                 return 0
             if self.waiting >= self._max_queue:
-                raise QueueFull(
-                    f"{self._name}: {self._inside} requests are running and {self.waiting} wait; try again",
-                    retry_after=5,
-                )
+                raise QueueFull(f"{self._name}: {self._busy()}; try again", retry_after=5)
             line = self._lines.setdefault((session, background), _Line(self._urgency(background)))
             line.tickets.append(ticket)
             return sum(len(line.tickets) for (_, last), line in self._lines.items() if background or not last)

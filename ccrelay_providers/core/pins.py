@@ -73,6 +73,11 @@ class Pins:
             return choice
         return Choice(asked, choice.model, choice.pin, self._answer(choice, lines.latest[-1], header))
 
+    def model(self, session: str) -> str | None:
+        """What a session is remembered to be pinned to, as it was named."""
+        pin = self._pins.get(session)
+        return pin.model if pin else None
+
     def _pinned(self, asked: MessagesRequest, name: str, by_header: bool) -> Choice:
         if name == AUTO:
             self._remember(asked.session, None)

@@ -34,6 +34,7 @@ from .keys import Keys
 from .log import Entry
 from .pins import Pins, say
 from .router import Router
+from .sessions import Sessions
 from .settings import Config, Provider
 from .upstream import Connection, ConnectionPool, Origin
 from .windows import Windows
@@ -101,6 +102,7 @@ class Relay:
         self._server, self._routing = config.server, config.routing
         self._router, self._health, self._pool, self._heartbeat = router, health, pool, heartbeat
         self._calibration, self._windows, self._pins = Calibration(), windows, pins
+        self.sessions = Sessions(pins)
         self.keys = Keys(config.routing.sticky)
         self.gates = {one.name: Gate(one.name, one.max_concurrent, one.max_queue) for one in config.providers}
         self._origins = {one.name: origin(one) for one in config.providers}
@@ -237,6 +239,7 @@ class Relay:
             turn.entry.fallback = ""
         turn.attempts.succeeded(candidate)
         self._router.answered(candidate, turn.model, turn.asked.session)
+        self.sessions.answered(turn.asked, turn.model, candidate.id)
 
     def _learn(self, candidate: Candidate, target: Target, report: Report) -> None:
         """The provider estimated what it sent, with the factor known until now."""

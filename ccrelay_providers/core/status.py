@@ -12,6 +12,7 @@ from .gate import Gate
 from .health import Health
 from .keys import Keys
 from .router import Router
+from .sessions import Sessions
 from .settings import Config, Provider
 
 Json = dict[str, Any]
@@ -26,13 +27,17 @@ class Status:
         router: Router,
         gates: Mapping[str, Gate],
         keys: Keys,
+        sessions: Sessions,
     ) -> None:
         self._config, self._catalog, self._health = config, catalog, health
-        self._router, self._gates, self._keys = router, gates, keys
+        self._router, self._gates, self._keys, self._sessions = router, gates, keys, sessions
         self._started = time.monotonic()
 
-    def snapshot(self) -> Json:
-        """Times are whole seconds; None: never, or not known. The fields are explained in docs/reliability.md."""
+    def snapshot(self, session: str | None = None) -> Json:
+        """With what is known of a session, if one is named.
+
+        Times are whole seconds; None: never, or not known. The fields are explained in docs/reliability.md.
+        """
         providers = [self._provider(provider) for provider in self._config.providers]
         return {
             "version": __version__,
@@ -42,6 +47,7 @@ class Status:
             "strategy": self._config.routing.strategy,
             "fallback": list(self._config.routing.fallback),
             "providers": providers,
+            **({} if session is None else {"session": self._sessions.told(session)}),
         }
 
     def _provider(self, provider: Provider) -> Json:
