@@ -146,8 +146,16 @@ class Nursery:
         self._process.wait()
 
 
-@cache
+_first = threading.Lock()
+
+
 def nursery() -> Nursery:
+    with _first:  # two threads that ask at once must get the same one
+        return _nursery()
+
+
+@cache
+def _nursery() -> Nursery:
     return Nursery()
 
 
