@@ -5,6 +5,7 @@ Changed are the model's name, the credential, and what another provider left in 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
@@ -38,6 +39,13 @@ _CREDENTIALS = frozenset({"authorization", "x-api-key"})
 _PASSED_BACK = frozenset({"request-id", "retry-after", "x-should-retry", "anthropic-thinking-prefix-mismatch"})
 
 
+SMALLEST_BUDGET, USUAL_BUDGET = 1024, 16384  # of thinking, in tokens; the first is Anthropic's limit
+_THINKING = re.compile(rb'"thinking"\s*:\s*\{[^{}]*"type"\s*:\s*"(enabled|adaptive|disabled)"')
+_UP_TO_4_5 = re.compile(r"claude-(3|\w+-4-[015]|\w+-4-2025)")
+_MANUAL = re.compile(rf"{_UP_TO_4_5.pattern}|claude-\w+-4-6")
+_ALWAYS = re.compile(r"claude-(opus-5-5|fable|mythos)")
+
+
 def prepare(request: MessagesRequest, target: Target, report: Report) -> UpstreamRequest:
     path = "/v1/messages" + (f"?{request.query}" if request.query else "")
     patience = None if request.stream else WHOLE_ANSWER
@@ -50,14 +58,42 @@ def count_tokens(request: MessagesRequest, target: Target) -> UpstreamRequest | 
 
 
 def _body(request: MessagesRequest, target: Target, report: Report) -> bytes:
-    if not history.may_need_repair(request.raw):
+    unfit = target.model.id not in request.model and _unfit_thinking(request.raw, target.model.id)
+    if not unfit and not history.may_need_repair(request.raw):
         return request.with_model(target.model.id)
     dropped: Counter[str] = Counter()
-    repaired = history.for_anthropic(request.body, dropped)
+    body = _with_fitting_thinking(request.body, target.model.id, dropped) if unfit else request.body
+    repaired = history.for_anthropic(body, dropped)
     if repaired == request.body:
         return request.with_model(target.model.id)
     report.dropped.update(dropped)
     return request.written({**repaired, "model": target.model.id})
+
+
+def _unfit_thinking(raw: bytes, model: str) -> bool:
+    """Whether a request, made for another model, thinks in a way that this one refuses; by a look at the bytes."""
+    kinds = {match[1] for match in _THINKING.finditer(raw)}
+    return bool(kinds & _refused(model))
+
+
+def _refused(model: str) -> set[bytes]:
+    """Kinds of thinking. Models up to 4.5 know no adaptive one, those from 4.7 no budget; Opus 5.5 and Fable always think."""
+    old, manual = _UP_TO_4_5.match(model), _MANUAL.match(model)
+    return {b"adaptive"} if old else set() if manual else {b"enabled", *([b"disabled"] if _ALWAYS.match(model) else [])}
+
+
+def _with_fitting_thinking(body: Json, model: str, dropped: Counter[str]) -> Json:
+    thinking = body.get("thinking") or {}
+    kind, limit = str(thinking.get("type")), body.get("max_tokens") or 0
+    if kind.encode() not in _refused(model):
+        return body
+    dropped["thinking_mode"] += 1
+    rest = {key: value for key, value in thinking.items() if key == "display"}
+    if kind == "enabled":
+        return {**body, "thinking": {"type": "adaptive", **rest}}
+    if kind == "adaptive" and limit > SMALLEST_BUDGET:
+        return {**body, "thinking": {"type": "enabled", "budget_tokens": min(limit - 1, USUAL_BUDGET), **rest}}
+    return {key: value for key, value in body.items() if key != "thinking"}
 
 
 def _headers(request: MessagesRequest, target: Target) -> tuple[tuple[str, str], ...]:

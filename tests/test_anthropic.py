@@ -11,6 +11,7 @@ from ccrelay_providers.wire.http1 import Headers
 from ccrelay_providers.wire.messages import MessagesRequest
 from ccrelay_providers.wire.provider import Model, Report, Target
 from tests.transcripts import Answer
+from tests.upstreams.rules import check_thinking_option
 
 BODY = (
     b'{ "model" :"anthropic/claude-opus-5-5","max_tokens":9,"x": 1.0,"messages":[{"role":"user","content":"\\u00e9"}]}'
@@ -54,6 +55,39 @@ class RequestTests(unittest.TestCase):
         self.assertEqual([{"type": "text", "text": "a"}], sent["messages"][0]["content"])
         self.assertEqual("thinking=1", report.dropped_header())
 
+    def thinking(self, asked_for: str, model: str, thinking: dict[str, object], limit: int = 9000) -> object:
+        """What becomes of it when a route sends a request for one model to another; held against the strict rules."""
+        body = {"model": asked_for, "max_tokens": limit, "messages": [{"role": "user", "content": "x"}]}
+        raw = json.dumps({**body, "thinking": thinking}).encode()
+        to = Target("a", "anthropic", "https://a", Model(model))
+        sent = json.loads(anthropic.prepare(request(raw), to, report := Report()).body)
+        check_thinking_option(sent)
+        self.assertEqual(report.dropped_header(), "" if sent.get("thinking") == thinking else "thinking_mode=1")
+        return sent.get("thinking")
+
+    def test_another_model_gets_a_kind_of_thinking_that_it_has(self) -> None:
+        budget = {"type": "enabled", "budget_tokens": 4000, "display": "omitted"}
+        adaptive, off = {"type": "adaptive"}, {"type": "disabled"}
+        for model, thinking, limit, becomes in (
+            ("claude-haiku-5-5", budget, 9000, {"type": "adaptive", "display": "omitted"}),
+            ("claude-haiku-4-5", budget, 9000, budget),
+            ("claude-sonnet-4-6", budget, 9000, budget),
+            ("claude-sonnet-4-6", adaptive, 9000, adaptive),
+            ("claude-haiku-4-5-20251001", adaptive, 9000, {"type": "enabled", "budget_tokens": 8999}),
+            ("claude-haiku-4-5", adaptive, 64000, {"type": "enabled", "budget_tokens": 16384}),
+            ("claude-haiku-4-5", adaptive, 500, None),
+            ("claude-opus-5-5", off, 9000, None),
+            ("claude-haiku-5-5", off, 9000, off),
+        ):
+            with self.subTest(model=model, thinking=thinking):
+                self.assertEqual(self.thinking("claude-3-x", model, thinking, limit), becomes)
+
+    def test_the_model_that_was_asked_for_gets_what_the_client_says(self) -> None:
+        """Claude Code mends it by itself, and Anthropic's own words say how."""
+        raw = BODY.replace(b'"x": 1.0', b'"thinking":{"type":"enabled","budget_tokens":1024}')
+        sent = json.loads(anthropic.prepare(request(raw), target(), Report()).body)
+        self.assertEqual(sent["thinking"]["type"], "enabled")
+
     def test_nothing_is_reported_where_nothing_changed(self) -> None:
         """The words look foreign, the conversation is Anthropic's: a loop whose last call has no thinking."""
         call = {"type": "tool_use", "id": "toolu_1", "name": "a", "input": {}}
@@ -75,7 +109,7 @@ class RequestTests(unittest.TestCase):
         call = {"type": "tool_use", "id": "toolu_1", "name": "a", "input": {}}
         answer = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "x"}
         turns = [{"role": "assistant", "content": [call]}, {"role": "user", "content": [answer]}]
-        body = {"model": "claude-opus-4-5", "max_tokens": 1, "messages": turns, "thinking": {"type": "enabled"}}
+        body = {"model": "claude-opus-5-5", "max_tokens": 1, "messages": turns, "thinking": {"type": "enabled"}}
         report = Report()
         sent = json.loads(anthropic.prepare(request(json.dumps(body).encode()), target(), report).body)
         self.assertNotIn("thinking", sent)

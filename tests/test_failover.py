@@ -24,6 +24,7 @@ turns = {{ targets = ["one/claude-a", "two/claude-a"], strategy = "round-robin" 
 weighs = {{ targets = [{{ model = "one/claude-a", weight = 3 }}, "two/claude-a"], strategy = "weighted" }}
 deals = {{ targets = ["one/claude-a", "two/claude-a"], strategy = "shuffle" }}
 busy = {{ targets = ["one/claude-a", "two/claude-a"], strategy = "least-busy" }}
+"claude-haiku-*" = ["thinker/claude-haiku-4-5", "two/claude-haiku-5-5"]
 sticks = {{ targets = ["one/claude-a", "two/claude-a"], strategy = "round-robin" }}
 {pairs}
 [providers.two]
@@ -62,7 +63,7 @@ def setUpModule() -> None:
     urls = {name: upstream.url for name, upstream in upstreams.items()}
     pairs = "".join(f'{name} = ["{name}/claude-a", "two/claude-a"]\n' for name in FRESH)
     config = CONFIG.format(pairs=pairs, **urls)
-    config += "".join(ONE.format(name=name, url=urls["one"]) for name in ("one", *FRESH))
+    config += "".join(ONE.format(name=name, url=urls["one"]) for name in ("one", "thinker", *FRESH))
     relays.append(stack.enter_context(Relay(config)))
 
 
@@ -90,6 +91,16 @@ class FailoverTest(unittest.TestCase):
     def overload(self, **options: Any) -> None:
         overloaded = anthropic_error(529, "overloaded_error", "Overloaded", **options)
         self.upstreams["one"].script(overloaded, repeat=True)
+
+
+class TestGenerations(FailoverTest):
+    def test_the_next_model_gets_a_kind_of_thinking_that_it_has(self) -> None:
+        """Claude Code gives a Haiku of 4.5 a budget; one of 5.5 refuses that, as does the strict upstream."""
+        self.overload()
+        budget = {"type": "enabled", "budget_tokens": 2000}
+        answer = self.relay.messages(turn("claude-haiku-4-5", thinking=budget, max_tokens=4000, stream=True))
+        self.assertEqual((answer.status, self.who(answer)), (200, "two"))
+        self.assertEqual(answer.headers["x-ccrelay-dropped"], "thinking_mode=1")
 
 
 class TestFallback(FailoverTest):
