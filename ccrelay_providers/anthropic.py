@@ -77,9 +77,11 @@ def _unfit_thinking(raw: bytes, model: str) -> bool:
 
 
 def _refused(model: str) -> set[bytes]:
-    """Kinds of thinking. Models up to 4.5 know no adaptive one, those from 4.7 no budget; Opus 5.5 and Fable always think."""
-    old, manual = _UP_TO_4_5.match(model), _MANUAL.match(model)
-    return {b"adaptive"} if old else set() if manual else {b"enabled", *([b"disabled"] if _ALWAYS.match(model) else [])}
+    """Kinds of thinking: adaptive up to 4.5, with a budget from 4.7 on; Opus 5.5 and Fable cannot be told not to."""
+    if _UP_TO_4_5.match(model):
+        return {b"adaptive"}
+    always = {b"disabled"} if _ALWAYS.match(model) else set()
+    return always if _MANUAL.match(model) else {b"enabled"} | always
 
 
 def _with_fitting_thinking(body: Json, model: str, dropped: Counter[str]) -> Json:

@@ -66,8 +66,9 @@ class RequestTests(unittest.TestCase):
         return sent.get("thinking")
 
     def test_another_model_gets_a_kind_of_thinking_that_it_has(self) -> None:
-        budget = {"type": "enabled", "budget_tokens": 4000, "display": "omitted"}
-        adaptive, off = {"type": "adaptive"}, {"type": "disabled"}
+        budget: dict[str, object] = {"type": "enabled", "budget_tokens": 4000, "display": "omitted"}
+        adaptive: dict[str, object] = {"type": "adaptive"}
+        off: dict[str, object] = {"type": "disabled"}
         for model, thinking, limit, becomes in (
             ("claude-haiku-5-5", budget, 9000, {"type": "adaptive", "display": "omitted"}),
             ("claude-haiku-4-5", budget, 9000, budget),
