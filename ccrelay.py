@@ -40,8 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = import_module(f"ccrelay_providers.commands.{options.command}")
     try:
         exit_code: int = command.run(options, config)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return 130  # as shells say it
+    except BrokenPipeError:  # `| head` has seen enough; what is left must not be tried again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return exit_code
 
 

@@ -110,6 +110,11 @@ class TestResolving(unittest.TestCase):
         found, _ = catalog_of(ZAI, ECHO).resolve("claude-haiku-5-5")
         self.assertEqual([each.id for each in found], ["zai/glm-5.2"])
 
+    def test_a_bare_name_of_a_provider_that_is_off(self) -> None:
+        off = Provider("zai", "zai", off="ZAI_API_KEY is not set", models=ZAI.models)
+        with self.assertRaisesRegex(NotFound, "^model: glm-5.2; the provider zai is off: ZAI_API_KEY is not set$"):
+            catalog_of(ANTHROPIC, off).resolve("glm-5.2")
+
     def test_a_provider_that_is_off_is_not_there(self) -> None:
         off = Provider("zai", "zai", off="ZAI_API_KEY is not set", models=ZAI.models)
         with self.assertRaisesRegex(NotFound, "the route 'cheap' leads to zai/glm-5.2, shared"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,23 @@ class TestRefusals(unittest.TestCase):
         done = subprocess.run([sys.executable, str(ROOT / "ccrelay.py"), "--version"], capture_output=True, text=True)
         self.assertRegex(done.stdout, r"^ccrelay \d+\.\d+\.\d+\n$")
         self.assertIn("--port", run("--help").stdout)
+
+    @unittest.skipIf(os.name == "nt", "no pipes of this kind")
+    def test_who_reads_no_further(self) -> None:
+        """`ccrelay models | head -1`: silence, as of every program."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "relay.toml"
+            path.write_text(
+                ECHO + "models = [" + ", ".join(f'"model-{number}"' for number in range(4000)) + "]\n", "utf-8"
+            )
+            command = [sys.executable, str(ROOT / "ccrelay.py"), "models", "--config", str(path), "--port", "1"]
+            pipe = subprocess.PIPE
+            with subprocess.Popen(command, stdout=pipe, stderr=pipe, encoding="utf-8") as process:
+                assert process.stdout
+                assert process.stderr
+                process.stdout.readline()
+                process.stdout.close()
+                self.assertEqual((process.stderr.read(), process.wait()), ("", 141))
 
     def test_wrong_arguments(self) -> None:
         for arguments in (("--port", "70000"), ("--port", "x"), ("--port", "²"), ("--nonsense",), ("dance",)):

@@ -172,7 +172,7 @@ class CheckTests(unittest.TestCase):
         for raw, why in (
             (b"", "Expecting value"), (b"[]", "expected an object"), (b"\xff", "not UTF-8: byte 0"),
             (b'{"model"', "Expecting ':'"),
-            (b"{} {}", "Extra data"), (b'{"a":1,}', "in double quotes"),
+            (b"{} {}", "Extra data"), (b'{"a":1,}', "line 1 column"),
             (b"{'a':1}", "in double quotes"),
             (b'{"a":NaN}', "NaN is not JSON"), (b'{"a":%b}' % (b"[" * 100_000), "nested too deeply"),
             (b'{"a":1 "b":2}', "Expecting ','"),

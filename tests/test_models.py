@@ -39,6 +39,11 @@ def row(id: str, name: str | None = None, **fields: object) -> dict[str, object]
 
 
 class TestCommand(unittest.TestCase):
+    def test_who_is_off_is_said(self) -> None:
+        config = ZAI.format(port=1).replace('api_key = "k"', 'api_key = "${ZAI_API_KEY}"')
+        for arguments in ((), ("glm",)):
+            self.assertIn("zai is off: ZAI_API_KEY is not set\n", models(config + ECHO, *arguments).stderr)
+
     def test_from_the_configuration(self) -> None:
         done = models(ZAI.format(port=1))
         self.assertEqual((done.returncode, done.stderr), (0, ""))

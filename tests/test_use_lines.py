@@ -134,6 +134,15 @@ class TestAlone(unittest.TestCase):
         self.assertFalse(lines(user("/use a"), user("one")).alone)
         self.assertFalse(lines(user("/use a"), assistant("1"), user("one")).alone)
 
+    def test_behind_words_that_nobody_could_answer(self) -> None:
+        """Claude Code keeps a message whose answer failed: as one before the line's, or as a block in front of it."""
+        for turn in ([user("failed"), user(" /use a")], [user("failed", "/use a", REMINDER)]):
+            found = lines(user("one"), assistant("1"), *turn)
+            self.assertTrue(found.alone, turn)
+            self.assertIn("failed", str(found.body["messages"]))
+        self.assertFalse(lines(user("failed", "/use a\ngo on")).alone)
+        self.assertFalse(lines(user("failed"), user("/use a\ngo on")).alone)
+
     def test_what_is_said_about_the_command_goes_with_the_line(self) -> None:
         for beside in (COMMAND, COMMAND.replace(">use<", ">relay:use<"), NO_COMMAND):
             self.assertEqual(lines(user(beside, "/use a\none")).body["messages"], [user("one")])

@@ -33,7 +33,9 @@ def run(options: argparse.Namespace, config: Config) -> int:
     if not chosen:
         print(nothing(options.filter, len(rows)), file=sys.stderr)
     if not chosen or not options.filter:
-        print(*offered.notes, sep="\n", end="\n" if offered.notes else "", file=sys.stderr)
+        off = [f"{each.name} is off: {each.off}" for each in config.providers if each.off]
+        for note in (*offered.notes, *off):
+            print(note, file=sys.stderr)
     return 0 if chosen else 1
 
 

@@ -117,6 +117,7 @@ class Catalog:
     def __init__(self, config: Config, fetch: Fetch, say: Callable[[str], None] = lambda text: None) -> None:
         self.providers = [_known(provider) for provider in config.providers if provider.off is None]
         self._off = {provider.name: provider.off for provider in config.providers if provider.off is not None}
+        self._would_have = {model.id: each.name for each in config.providers if each.off for model in each.models}
         self._routes = config.routes
         self._fetch, self._say = fetch, say
         self._lock = threading.Lock()
@@ -342,6 +343,7 @@ class Catalog:
     def _why_not(self, name: str) -> str:
         """Its provider is off, or the name is nearly right."""
         provider = name.partition("/")[0]
+        provider = provider if provider in self._off else self._would_have.get(name, "")
         if provider in self._off:
             return f"; the provider {provider} is off: {self._off[provider]}"
         ids = [candidate.id for candidate in self.listed()]

@@ -79,7 +79,9 @@ class _Reader:
         names, content = _without(message["content"])
         self.found = self.found or bool(names)
         self._latest += names
-        self._turn.append(content)
+        if names and all(map(_is_words, self._turn)):
+            self._turn.clear()
+        self._turn.append(_behind(message["content"], content) if names else content)
         if content or not names:
             self._kept.append({**message, "content": content} if names else message)
 
@@ -129,6 +131,20 @@ def _without(content: Any) -> tuple[list[str], Any]:
     if names:
         kept = [block for block in kept if not (_is_text(block) and _BESIDE.match(block["text"]))]
     return names, kept
+
+
+def _behind(content: Any, kept: Any) -> Any:
+    """What is said with the last line. Words before it are of a message that nobody could answer: Claude Code sends
+    both in one. With anything else before it, a result of a tool or an image, the turn goes on: all that is kept.
+    """
+    if isinstance(content, str):
+        return kept
+    last = max(number for number, block in enumerate(content) if _is_text(block) and _taken(block["text"])[0])
+    return _without(content[last:])[1] if _is_words(content[:last]) else kept
+
+
+def _is_words(content: Any) -> bool:
+    return isinstance(content, str) or all(map(_is_text, content))
 
 
 def _taken(text: str) -> tuple[list[str], str]:
