@@ -236,7 +236,9 @@ class TestStrategies(FailoverTest):
             one.wait_for_requests(1)
             self.assertEqual(self.asked("busy", 3), "ttt")
             held.read()
-        self.assertEqual(self.asked("busy", 1), "o")
+        deadline = time.monotonic() + 10
+        while self.asked("busy", 1) != "o":  # a client has the end of its answer before the relay has counted it
+            self.assertLess(time.monotonic(), deadline)
 
     def test_sessions_stick_and_subagents_on_their_own(self) -> None:
         homes = {name: self.asked("sticks", 3, x_claude_code_session_id=name) for name in ("s1", "s2")}

@@ -73,8 +73,8 @@ class TestEnd(unittest.TestCase):
                 stream.read()
 
     def test_a_second_signal_ends_at_once(self) -> None:
-        with Relay(ECHO) as relay, relay.stream(turn("echo/echo", "echo:words 3\necho:slow 60")):
-            relay.request("GET", "/health")
+        with Relay(ECHO) as relay, relay.stream(turn("echo/echo", "echo:words 900\necho:slow 0.2")) as stream:
+            stream.read_until(b"word1")
             self.signal_twice(relay)
             self.assertEqual(relay.process.wait(PATIENCE), 1)
             self.assertNotIn("Traceback", relay.log)
