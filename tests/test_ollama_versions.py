@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import unittest
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -253,7 +253,10 @@ class Discovery(unittest.TestCase):
     @unittest.skipUnless(Path("/proc/self/task").exists(), "counts what Linux counts")
     def test_an_idle_relay_sleeps(self) -> None:
         def woken(process: int) -> int:
-            statuses = [path.read_text("ascii") for path in Path(f"/proc/{process}/task").glob("*/status")]
+            statuses: list[str] = []
+            for path in Path(f"/proc/{process}/task").glob("*/status"):
+                with suppress(FileNotFoundError):  # a thread that has ended meanwhile
+                    statuses.append(path.read_text("ascii"))
             return sum(int(status.split("voluntary_ctxt_switches:")[1].split()[0]) for status in statuses)
 
         with Upstream("ollama") as server, Relay(TABLE.format(name="local", url=server.url, num_ctx=4096)) as relay:
