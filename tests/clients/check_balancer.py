@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
@@ -41,10 +42,11 @@ def checks(claude: ClaudeCode) -> Iterator[Check]:
 
 @dataclass
 class Balanced:
-    """Two relays, by the names that their providers have, and the address in front of them."""
+    """Two relays and their ports, by the names that their providers have, and the address in front of them."""
 
     url: str = ""
     relays: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=dict)
 
     def kill(self, name: str) -> None:
         """As a machine dies: without a word."""
@@ -60,7 +62,8 @@ def balanced(stage: Stage) -> Iterator[Balanced]:
         made = Balanced()
         ports = {"8080": free_port()}
         for name, port in (("one", "8787"), ("two", "8788")):
-            made.relays[name], ports[port] = stack.enter_context(relay(stage, name))
+            made.relays[name], made.ports[name] = stack.enter_context(relay(stage, name))
+            ports[port] = made.ports[name]
         config = stage.folder / "haproxy.cfg"
         config.write_text(documented(ports))
         with open(stage.folder / "haproxy.log", "w", encoding="utf-8") as log:
@@ -185,18 +188,14 @@ def claude_sessions(claude: ClaudeCode, stage: Stage) -> None:
         stage.url = relays.url
         prompt = f"echo:slow 0.4\necho:words {WORDS * 2}"
         done = [pool.submit(claude.print, stage, prompt, "--model", "talk") for _ in range(4)]
-        wait_for(lambda: streams(relays) >= 4, "four running streams", timeout=60)
-        relays.kill(max(relays.relays, key=lambda name: connections(relays.relays[name].pid)))
+        wait_for(lambda: sum(map(running, relays.ports.values())) >= 4, "four running streams", timeout=60)
+        relays.kill(max(relays.ports, key=lambda name: running(relays.ports[name])))
         for future in done:
             finished = future.result(timeout=120)
             expect(finished.code == 0 and f"word{WORDS * 2}" in finished.out, f"a turn is lost: {finished}")
 
 
-def streams(relays: Balanced) -> int:
-    return sum(connections(process.pid) for process in relays.relays.values() if process.poll() is None)
-
-
-def connections(pid: int) -> int:
-    """How many threads answer at the relay: all but the two that every relay has."""
-    with open(f"/proc/{pid}/status", encoding="utf-8") as status:
-        return max(0, int(re.findall(r"Threads:\s+(\d+)", status.read())[0]) - 3)
+def running(port: int) -> int:
+    """How many requests the relay there is answering."""
+    with urlopen(f"http://127.0.0.1:{port}/status", timeout=10) as answer:
+        return int(json.load(answer)["running"])
