@@ -6,8 +6,10 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -21,6 +23,7 @@ from ccrelay_providers.core.settings import Config
 
 __all__ = ["main"]
 
+SHELLS = ("sh", "bash", "zsh", "fish", "powershell")
 NEED_NO_CONFIGURATION = ("skill",)  # these work with a broken one, too
 CLAUDE = "Claude Code, wired to the relay; what stands behind it is Claude Code's"
 
@@ -55,11 +58,31 @@ def load_for(options: argparse.Namespace) -> Config:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """`[OPTIONS] [COMMAND [OPTIONS]]`: an option that all commands take may stand before the command, or behind it."""
+    parser, commands = command_line()
+    chosen = parser
+    try:
+        options, unknown = parser.parse_known_args(argv)
+        chosen = commands.get(options.command, parser)
+    except argparse.ArgumentError as error:
+        if error.argument_name != "COMMAND":
+            parser.error(str(error))
+        unknown = common_options().parse_known_args(argv)[1]  # an option that is none comes before what stands behind
+    if unknown:
+        known = [*commands, *re.findall("--[a-z]+", parser.format_help() + chosen.format_help())]
+        near = get_close_matches(unknown[0].partition("=")[0], known, 1)
+        advice = f"did you mean {near[0]}?" if near else "--help shows what there is"
+        chosen.error(f"unknown argument {unknown[0]}; {advice}")
+    return options
+
+
+def command_line() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of it all, and that of each command."""
     parser = argparse.ArgumentParser(
         prog="ccrelay",
         description="One address for all models that Claude Code may use.",
         parents=[common_options()],
         allow_abbrev=False,
+        exit_on_error=False,
     )
     parser.add_argument("--version", action="version", version=f"ccrelay {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
@@ -83,16 +106,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     models.add_argument("filter", nargs="?", metavar="FILTER", help="a part of a model's id or name")
     models.add_argument("--json", action="store_true", help="for other programs")
     env = command("env", "the lines that point a shell's Claude Code at the relay")
-    env.add_argument("--shell", choices=("sh", "fish", "powershell"), help="default: sh, on Windows powershell")
+    env.add_argument("--shell", choices=SHELLS, help="default: sh, on Windows powershell")
     claude = commands.add_parser("claude", help=CLAUDE, description=CLAUDE, prefix_chars="\0", add_help=False)
     claude.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGS")
     parser.set_defaults(command="serve", config=None, host=None, port=None, verbose=False)
-    return parser.parse_args(argv)
+    return parser, dict(commands.choices or {})
 
 
 def common_options() -> argparse.ArgumentParser:
     """New ones for each parser: they are changed by its defaults."""
-    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS, allow_abbrev=False)
     common.add_argument("--config", metavar="FILE", help="default: $CCRELAY_CONFIG, else relay.toml beside ccrelay.py")
     common.add_argument("--host", help="the address to listen on (server.host)")
     common.add_argument("--port", type=port, help="the port to listen on; 0 picks a free one (server.port)")
@@ -101,7 +124,7 @@ def common_options() -> argparse.ArgumentParser:
 
 
 def port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65535:
+    if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to 65535, got {text!r}")
     return int(text)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 import tempfile
 import unittest
+from contextlib import redirect_stderr
 from pathlib import Path
 
+import ccrelay
 from tests.relay import ECHO, ROOT, run
 
 
@@ -42,10 +45,28 @@ class TestRefusals(unittest.TestCase):
                 self.assertEqual((process.stderr.read(), process.wait()), ("", 141))
 
     def test_wrong_arguments(self) -> None:
-        for arguments in (("--port", "70000"), ("--port", "x"), ("--port", "²"), ("--nonsense",), ("dance",)):
-            done = run(*arguments)
-            self.assertEqual(done.returncode, 2, arguments)
-            self.assertNotIn("Traceback", done.stderr)
+        number = "argument --port: expected a number from 0 to 65535, got "
+        for line, sentence in (
+            ("--port 70000", f"ccrelay: error: {number}'70000'"),
+            ("--port ²", f"ccrelay: error: {number}'²'"),
+            ("check --port x", f"ccrelay check: error: {number}'x'"),
+            ("--port", "ccrelay: error: argument --port: expected one argument"),
+            ("--nonsense", "ccrelay serve: error: unknown argument --nonsense; --help shows what there is"),
+            ("--por 9", "ccrelay: error: unknown argument --por; did you mean --port?"),
+            ("--prot 9", "ccrelay: error: unknown argument --prot; did you mean --port?"),
+            ("--prot 9 claude", "ccrelay: error: unknown argument --prot; did you mean --port?"),
+            ("--prot=9 claude", "ccrelay claude: error: unknown argument --prot=9; did you mean --port?"),
+            ("models --jsn", "ccrelay models: error: unknown argument --jsn; did you mean --json?"),
+            ("check zai", "ccrelay check: error: unknown argument zai; --help shows what there is"),
+            ("chekc --verbose", "ccrelay: error: unknown argument chekc; did you mean check?"),
+            ("dance", "ccrelay: error: unknown argument dance; --help shows what there is"),
+        ):
+            with self.subTest(line), redirect_stderr(io.StringIO()) as said:
+                with self.assertRaises(SystemExit) as end:
+                    ccrelay.parse(line.split())
+                self.assertEqual((end.exception.code, said.getvalue().splitlines()[-1]), (2, sentence))
+        done = run("dance")
+        self.assertEqual((done.returncode, done.stdout, "Traceback" in done.stderr), (2, "", False))
 
     def test_all_errors_of_a_configuration_at_once(self) -> None:
         with tempfile.TemporaryDirectory() as folder:

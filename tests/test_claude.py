@@ -58,6 +58,8 @@ def communicated(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 @unittest.skipIf(os.name == "nt", "the stand-in is a script with a first line")
 class TestCommand(unittest.TestCase):
+    stdout = subprocess.PIPE
+
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -73,12 +75,11 @@ class TestCommand(unittest.TestCase):
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "CLAUDE"))}
         env = {**clean, **UNSET, "HOME": str(self.home), "CCRELAY_CLAUDE": str(self.program), **environ}
         command = [sys.executable, str(ROOT / "ccrelay.py"), "--config", str(path), *arguments]
-        pipe = subprocess.PIPE
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=pipe,
-            stderr=pipe,
+            stdout=self.stdout,
+            stderr=subprocess.PIPE,
             encoding="utf-8",
             env=env,
             start_new_session=True,
@@ -162,9 +163,15 @@ class TestCommand(unittest.TestCase):
         self.assertEqual((code, out, err.count("\n")), (1, "", 1))
         self.assertIn("npm install -g @anthropic-ai/claude-code", err)
         self.program.write_text("#!/nowhere/python\n", "utf-8")
-        code, _, err = self.run_it(ECHO, "--port", "0", "claude")
-        self.assertEqual(code, 1)
-        self.assertIn(f"ccrelay: {self.program} cannot be started: No such file or directory", err)
+        terminal, out_of_it = os.openpty()  # there a session ends with how to go on
+        self.addCleanup(os.close, terminal)
+        self.stdout = out_of_it
+        with self.start(ECHO, "--port", "0", "claude") as process:
+            os.close(out_of_it)
+            err = communicated(process)[1]
+        self.assertEqual(process.returncode, 1)
+        sentence = "cannot be started (No such file or directory); install it anew, or name another one with CCRELAY"
+        self.assertRegex(err, rf"\nccrelay: {re.escape(f'{self.program} {sentence}')}_CLAUDE\n$")
 
 
 class TestWiring(unittest.TestCase):
@@ -199,7 +206,11 @@ class TestSettings(unittest.TestCase):
             self.assertEqual(split_settings(arguments), (rest, settings))
 
     def test_what_cannot_be_read_is_a_sentence(self) -> None:
-        for given, words in (("/nowhere", "--settings /nowhere: cannot be read"), ('{"', "--settings: not JSON")):
+        for given, words in (
+            ("/nowhere", "^--settings /nowhere: cannot be read: No such file or directory$"),
+            (os.devnull, f"^--settings {os.devnull}: not JSON: "),
+            ('{"', "^--settings: not JSON: "),
+        ):
             with self.assertRaisesRegex(ValueError, words):
                 settings_of(given)
 

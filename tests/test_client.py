@@ -101,6 +101,16 @@ class TestLook(unittest.TestCase):
         self.assertEqual([found.value(name) for name in "ABC"], ["2", "3", "4"])
         self.assertEqual(found.picker, {"options": []})
 
+    def test_what_cannot_be_read_is_told_and_the_rest_counts(self) -> None:
+        self.write(".claude/settings.json", [])
+        self.write("work/.claude/settings.json", {"env": {"A": "1"}})
+        (self.home / "work/.claude/settings.local.json").write_bytes(b"\xef\xbb\xbf{} x")
+        found = self.look()
+        self.assertEqual(found.value("A"), "1")
+        mine, local = found.unreadable
+        self.assertEqual(mine, str(Path("~/.claude/settings.json")) + ": expected a JSON object")
+        self.assertIn(str(Path("~/work/.claude/settings.local.json")) + ": not JSON: Extra data: ", local)
+
     def test_the_program(self) -> None:
         installed = self.home / ".local" / "bin" / "claude"
         self.write(str(installed), "")

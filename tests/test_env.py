@@ -31,7 +31,8 @@ def env(config: str, *arguments: str, **environ: str) -> str:
         path.write_text(config, "utf-8")
         path.chmod(0o600)
         done = call("--config", str(path), "--port", "1", "env", *arguments, HOME=folder, USERPROFILE=folder, **environ)
-    assert (done.returncode, done.stderr) == (0, ""), done
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1), done
+    assert "ccrelay: no relay listens on http://127.0.0.1:1 yet; `" in done.stderr, done
     return done.stdout
 
 
@@ -52,12 +53,16 @@ class TestLines(unittest.TestCase):
 
     def test_a_running_relay_is_asked(self) -> None:
         with Relay(ECHO) as relay:
-            told = call("--port", str(relay.port), "env").stdout
-        self.assertIn(f"ANTHROPIC_BASE_URL=http://127.0.0.1:{relay.port}", told)
-        self.assertNotIn("no relay listens", told)
+            done = call("--port", str(relay.port), "env")
+        self.assertIn(f"ANTHROPIC_BASE_URL=http://127.0.0.1:{relay.port}", done.stdout)
+        self.assertNotIn("no relay listens", done.stdout + done.stderr)
 
     def test_a_key_that_is_not_needed_is_taken_away(self) -> None:
         self.assertIn("\nunset ANTHROPIC_API_KEY\n", env(ECHO, "--shell", "sh", ANTHROPIC_API_KEY="k"))
+
+    def test_other_shells_take_what_sh_takes(self) -> None:
+        for shell in ("bash", "zsh"):
+            self.assertEqual(env(ECHO, "--shell", shell), env(ECHO, "--shell", "sh"))
 
 
 class TestQuoting(unittest.TestCase):
@@ -72,7 +77,7 @@ class TestQuoting(unittest.TestCase):
             )
             environ = {**os.environ, **UNSET, "HOME": folder}
             done = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, timeout=PATIENCE, env=environ)
-        self.assertEqual((done.stdout, done.stderr), ("a'b$(exit)`c", ""))
+        self.assertEqual((done.stdout, done.stderr.count("\n")), ("a'b$(exit)`c", 1), done.stderr)
 
     def shell(self, name: str, *command: str, show: str) -> None:
         program = shutil.which(name)

@@ -37,8 +37,9 @@ class TestStart(unittest.TestCase):
         self.assertRegex(text, r"\n  echo       on   not listed: echo/echo answers offline\n")
         self.assertRegex(text, r"\n  ollama     on   (but cannot connect|no models|\d+ model)")
         url = re.escape(f"http://127.0.0.1:{relay.port}")
-        line = rf"\n  point Claude Code here: +export ANTHROPIC_BASE_URL={url}\n"
-        self.assertRegex(text, rf"\nlistening on {url}{line}  something is wrong\? .*ccrelay\.py .* check$")
+        self.assertRegex(text, rf"\nlistening on {url}\n  start Claude Code: .* --port {relay.port} claude\n")
+        self.assertRegex(text, rf"\n  point Claude Code here: +export ANTHROPIC_BASE_URL={url}\n")
+        self.assertRegex(text, rf"\n  something is wrong\? .*ccrelay\.py .* --port {relay.port} check$")
 
     def test_what_to_type_next(self) -> None:
         with mock.patch("sys.argv", ["ccrelay.py", "--config", "a b.toml", "serve"]):
@@ -47,7 +48,17 @@ class TestStart(unittest.TestCase):
         self.assertIn("ANTHROPIC_BASE_URL=", steps["point Claude Code here:"])
         self.assertIn("http://127.0.0.1:9000", steps["point Claude Code here:"])
         self.assertIn("and show it server.token:", steps)
-        self.assertNotIn("start Claude Code:", dict(next_steps(Server(port=0), 9000)))
+
+    def test_a_port_that_was_picked_is_named_to_who_is_to_find_it(self) -> None:
+        for typed, again in (
+            ("", "--port 9000"),
+            ("--port 0", "--port 9000"),
+            ("--verbose --port=0 --config a.toml serve", "--verbose --config a.toml --port 9000"),
+        ):
+            with mock.patch("sys.argv", ["ccrelay", *typed.split()]):
+                steps = dict(next_steps(Server(port=0), 9000))
+            self.assertEqual(steps["start Claude Code:"], f"ccrelay {again} claude")
+            self.assertEqual(steps["something is wrong?"], f"ccrelay {again} check")
 
     def test_it_is_found_beside_the_program_whatever_the_directory(self) -> None:
         command = [sys.executable, str(ROOT / "ccrelay.py"), "--port", "0"]

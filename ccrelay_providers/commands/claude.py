@@ -25,7 +25,7 @@ from typing import Any
 from ..core.log import Log
 from ..core.settings import Config
 from ..wire.errors import RelayError
-from .client import NOT_INSTALLED, Client, look
+from .client import NOT_INSTALLED, Client, look, parsed, read
 from .lineup import Json, Lineup, of_catalog, told_by
 from .picker import behaves_as, foreign, model_picker
 from .running import RunningRelay, find, url
@@ -56,7 +56,12 @@ def run(options: argparse.Namespace, config: Config) -> int:
         settings = session_settings(told, model_picker(offered.models, config), client.picker, given)
         path = folder / "settings.json"
         write_privately(path, json.dumps(settings))
-        code = attend([client.program, "--settings", str(path), *arguments], environment(told, os.environ))
+        try:
+            code = attend([client.program, "--settings", str(path), *arguments], environment(told, os.environ))
+        except OSError as error:
+            advice = "install it anew, or name another one with CCRELAY_CLAUDE"
+            print(f"ccrelay: {client.program} cannot be started ({error.strerror}); {advice}", file=sys.stderr)
+            return 1
     if sys.stdout.isatty() and not {"-p", "--print", "--version"} & set(arguments):
         # Claude Code names the settings file in its own advice, and that is gone
         print(f"ccrelay: to resume the session wired to the relay: {program()} claude -c", file=sys.stderr)
@@ -153,17 +158,9 @@ def split_settings(arguments: Sequence[str]) -> tuple[list[str], Json]:
 
 def settings_of(given: str) -> Json:
     """Of the value of --settings: JSON, or the name of a file with it."""
-    inline = given.lstrip().startswith("{")
-    where = "--settings" if inline else f"--settings {given}"
-    try:
-        told = json.loads(given if inline else Path(given).expanduser().read_text("utf-8-sig"))
-    except OSError as error:
-        raise ValueError(f"{where}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ValueError(f"{where}: not JSON: {error}") from None
-    if not isinstance(told, dict):
-        raise ValueError(f"{where}: expected a JSON object")
-    return told
+    if given.lstrip().startswith("{"):
+        return parsed(given, "--settings")
+    return read(Path(given).expanduser(), f"--settings {given}")
 
 
 def option(arguments: Sequence[str], name: str) -> str | None:
@@ -186,12 +183,9 @@ def write_privately(path: Path, text: str) -> None:
 
 
 def attend(command: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Runs Claude Code to its end. Its exit code; as shells have it, 128 and the number of the signal that ended it."""
-    try:
-        process = subprocess.Popen(command, env=environ)
-    except OSError as error:
-        print(f"ccrelay: {command[0]} cannot be started: {error.strerror}", file=sys.stderr)
-        return 1
+    """Runs Claude Code to its end. Its exit code; as shells have it, 128 and the number of the signal that ended it.
+    Raises OSError if it cannot be started."""
+    process = subprocess.Popen(command, env=environ)
     with signals_passed_to(process):
         code = process.wait()
     return code if code >= 0 else 128 - code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 from ..core.config import is_loopback
 from ..core.settings import Server
+from .screen import short
 
 NOT_INSTALLED = (
     "claude is not installed, or not in PATH: npm install -g @anthropic-ai/claude-code, or see "
@@ -57,15 +59,17 @@ def look(environ: Mapping[str, str], folder: Path) -> Client:
     settings = {name: Setting(value, "environment") for name, value in environ.items() if value}
     unreadable, helper, picker = [], False, None
     for number, path in enumerate(settings_files(environ, folder)):
+        if not os.path.lexists(path):
+            continue
         try:
-            table = read(path)
+            table = read(path, short(path))
         except ValueError as error:
             unreadable.append(str(error))
             continue
         helper = bool(table.get("apiKeyHelper", helper))
         picker = table.get("modelPicker") if number == 0 else picker  # a project's does not count
         variables = table.get("env") if isinstance(table.get("env"), dict) else {}
-        settings |= {name: Setting(str(value), shown(path)) for name, value in (variables or {}).items()}
+        settings |= {name: Setting(str(value), short(path)) for name, value in (variables or {}).items()}
     return Client(find_program(environ), settings, helper, logged_in(environ), picker, tuple(unreadable))
 
 
@@ -83,7 +87,7 @@ def logged_in(environ: Mapping[str, str]) -> bool:
         return True
     own = environ.get("CLAUDE_CONFIG_DIR")
     with suppress(ValueError):
-        if "oauthAccount" in read((Path(own) if own else Path.home()) / ".claude.json"):
+        if "oauthAccount" in read((Path(own) if own else Path.home()) / ".claude.json", ".claude.json"):
             return True
     return ((Path(own) if own else Path.home() / ".claude") / ".credentials.json").exists()
 
@@ -104,26 +108,24 @@ def managed_folder() -> Path:
     return Path(r"C:\Program Files\ClaudeCode") if sys.platform == "win32" else Path("/etc/claude-code")
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The file's object; an empty one if there is no file. Raises ValueError with a sentence."""
+def read(path: Path, name: str) -> dict[str, Any]:
+    """The file's object. Raises ValueError with a sentence about what is called `name`."""
     try:
-        table = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError:
-        return {}
+        data = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{shown(path)}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ValueError(f"{shown(path)}: not JSON: {error}") from None
-    if not isinstance(table, dict):
-        raise ValueError(f"{shown(path)}: not an object")
-    return table
+        raise ValueError(f"{name}: cannot be read: {error.strerror}") from None
+    return parsed(data, name)
 
 
-def shown(path: Path) -> str:
+def parsed(text: str | bytes, name: str) -> dict[str, Any]:
+    """As read()."""
     try:
-        return str(Path("~") / path.relative_to(Path.home()))
-    except ValueError:
-        return str(path)
+        table = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: not JSON: {error}") from None
+    if not isinstance(table, dict):
+        raise ValueError(f"{name}: expected a JSON object")
+    return table
 
 
 def version(program: str) -> str:

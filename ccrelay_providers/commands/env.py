@@ -19,7 +19,7 @@ from .screen import program
 from .wiring import Variable, shared_window, variables
 
 ASK_SECONDS = 1.0  # a shell that starts up waits for this
-USE = {
+USE = {  # other shells take what sh takes
     "sh": 'eval "$({} env)"',
     "fish": "{} env --shell fish | source",
     "powershell": "{} env --shell powershell | Out-String | Invoke-Expression",
@@ -32,9 +32,12 @@ def run(options: argparse.Namespace, config: Config) -> int:
     shell = options.shell or ("powershell" if os.name == "nt" else "sh")
     offered = lineup(config, ASK_SECONDS)
     address = url(config.server.host, config.server.port, bool(config.server.tls_cert))
-    print(f"# Claude Code, pointed at the relay. To use it: {USE[shell].format(program())}")
+    print(f"# Claude Code, pointed at the relay. To use it: {USE.get(shell, USE['sh']).format(program())}")
     if offered.relay is None:
-        print(f"# no relay listens on {address} yet; `{program()}` starts one")
+        missing = f"no relay listens on {address} yet; `{program()}` starts one"
+        print(f"# {missing}")
+        if not sys.stdout.isatty():  # a shell that takes the lines over shows none of them
+            print(f"ccrelay: {missing}", file=sys.stderr)
     for variable in lines(offered, config, address, look(os.environ, Path.cwd())):
         print(f"# {_comment(variable.reason)}")
         print(("" if variable.live else "# ") + written(variable, shell))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -60,10 +61,16 @@ def next_steps(server: Server, port: int) -> list[tuple[str, str]]:
     steps = [("point Claude Code here:", export)]
     if server.token:
         steps.append(("and show it server.token:", "ANTHROPIC_AUTH_TOKEN=…"))
-    again = [program(), *(shlex.quote(word) for word in sys.argv[1:] if word != "serve")]
-    if server.port:  # else nobody would find this one
-        steps.insert(0, ("start Claude Code:", " ".join([*again, "claude"])))
-    return [*steps, ("something is wrong?", " ".join([*again, "check"]))]
+    again = f"{program()} {options(server, port)}".rstrip()
+    return [("start Claude Code:", f"{again} claude"), *steps, ("something is wrong?", f"{again} check")]
+
+
+def options(server: Server, port: int) -> str:
+    """Those that this program was started with; in place of port 0 the one that it took, so that others find it."""
+    given = " ".join(shlex.quote(word) for word in sys.argv[1:] if word != "serve")
+    if server.port:
+        return given
+    return f"{re.sub(r'--port[ =]0+(?= |$)', '', given)} --port {port}".replace("  ", " ").lstrip()
 
 
 def program() -> str:

@@ -14,9 +14,7 @@ from .lineup import Lineup
 from .picker import foreign, named, tier_slots
 
 ANY_WORD = "ccrelay"
-SMALLEST_WINDOW = (
-    32_000  # tokens; what is smaller cannot hold Claude Code's own prompt, and says nothing about a session
-)
+SMALLEST_WINDOW = 32_000  # tokens; what is smaller cannot hold Claude Code's own prompt
 LONGEST_SILENCE = 1_800_000  # ms; Claude Code takes no more
 
 
