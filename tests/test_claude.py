@@ -162,6 +162,9 @@ class TestCommand(unittest.TestCase):
         code, out, err = self.run_it(ECHO, "claude", CCRELAY_CLAUDE="", PATH=str(self.home / "empty"))
         self.assertEqual((code, out, err.count("\n")), (1, "", 1))
         self.assertIn("npm install -g @anthropic-ai/claude-code", err)
+        code, _, err = self.run_it(ECHO, "claude", CCRELAY_CLAUDE="/nowhere/claude")
+        self.assertEqual((code, err.count("\n")), (1, 1))
+        self.assertIn("CCRELAY_CLAUDE is /nowhere/claude, which is no program; correct it, or unset it", err)
         self.program.write_text("#!/nowhere/python\n", "utf-8")
         terminal, out_of_it = os.openpty()  # there a session ends with how to go on
         self.addCleanup(os.close, terminal)

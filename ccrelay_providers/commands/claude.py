@@ -25,7 +25,7 @@ from typing import Any
 from ..core.log import Log
 from ..core.settings import Config
 from ..wire.errors import RelayError
-from .client import NOT_INSTALLED, Client, look, parsed, read
+from .client import Client, look, missing, parsed, read
 from .lineup import Json, Lineup, of_catalog, told_by
 from .picker import behaves_as, foreign, model_picker
 from .running import RunningRelay, find, url
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
     """Claude Code's own exit code; 1 if it is not there or no relay can be had, 2 for settings that cannot be read."""
     client = look(os.environ, Path.cwd())
     if client.program is None:
-        print(NOT_INSTALLED, file=sys.stderr)
+        print(missing(client), file=sys.stderr)
         return 1
     try:
         arguments, given = split_settings(options.arguments)

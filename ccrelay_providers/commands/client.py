@@ -81,6 +81,12 @@ def find_program(environ: Mapping[str, str]) -> str | None:
     return shutil.which("claude", path=environ.get("PATH")) or shutil.which("claude", path=installed)
 
 
+def missing(client: Client) -> str:
+    """Why there is no program, and what to do."""
+    given = client.value("CCRELAY_CLAUDE")
+    return f"CCRELAY_CLAUDE is {given}, which is no program; correct it, or unset it" if given else NOT_INSTALLED
+
+
 def logged_in(environ: Mapping[str, str]) -> bool:
     """Whether there is a Claude login: in a variable, in a file, or, as on a Mac, elsewhere with its name in a file."""
     if environ.get("CLAUDE_CODE_OAUTH_TOKEN"):
@@ -159,7 +165,7 @@ def warnings(client: Client, server: Server, passes_through: str | None) -> Iter
     credential."""
     yield from client.unreadable
     if client.program is None:
-        yield NOT_INSTALLED
+        yield missing(client)
     yield from _address(client, server)
     yield from _credential(client, server, passes_through)
 

@@ -32,7 +32,7 @@ def run(options: argparse.Namespace, config: None) -> int:
     """1 if the skill's files are not there, or cannot be written."""
     source = folder()
     if source is None:
-        print(f"the skill's files are missing: there is no skill/{NAME} beside ccrelay", file=sys.stderr)
+        print(f"the skill's files are missing: there is no skill/{NAME} beside ccrelay; copy it there", file=sys.stderr)
         return 1
     target = (Path(options.to).expanduser() if options.to else skills_folder(os.environ)) / NAME
     if not options.install:
