@@ -40,6 +40,9 @@ class Halves(unittest.TestSuite):
             result.errors.append((self, told))  # type: ignore[arg-type]
         return result
 
-    def shortDescription(self) -> str:
+    def __str__(self) -> str:
         """What a failure of the other process is headed by; its own words follow."""
         return "the other half of the tests"
+
+    def shortDescription(self) -> None:
+        """As a test case has it."""

@@ -8,35 +8,13 @@ from collections import Counter
 from typing import Any
 
 from ccrelay_providers.wire import history
+from tests.turns import CLAUDES, GLMS, UNSIGNED, assistant, call, result, text, user
 
 Json = dict[str, Any]
 
 PNG = frozenset({"image/png"})
-CLAUDES: Json = {"type": "thinking", "thinking": "By Claude.", "signature": "EqQB"}
-GLMS: Json = {"type": "thinking", "thinking": "By GLM.", "signature": history.mark("zai", "6a1f")}
 SEARCH: Json = {"type": "server_tool_use", "id": "zai_1", "name": "analyze_image", "input": {"of": "x.png"}}
 FOUND: Json = {"type": "web_search_tool_result", "tool_use_id": "zai_1", "content": [{"type": "web_search_result"}]}
-UNSIGNED: Json = {"type": "thinking", "thinking": "By nobody.", "signature": ""}
-
-
-def user(*content: Json) -> Json:
-    return {"role": "user", "content": list(content)}
-
-
-def assistant(*content: Json) -> Json:
-    return {"role": "assistant", "content": list(content)}
-
-
-def text(words: str) -> Json:
-    return {"type": "text", "text": words}
-
-
-def call(tool_id: str) -> Json:
-    return {"type": "tool_use", "id": tool_id, "name": "Bash", "input": {}}
-
-
-def result(tool_id: str, content: Any = "done") -> Json:
-    return {"type": "tool_result", "tool_use_id": tool_id, "content": content}
 
 
 class MarkTests(unittest.TestCase):

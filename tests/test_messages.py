@@ -194,6 +194,12 @@ class CheckTests(unittest.TestCase):
         ):  # fmt: skip
             self.refused({**BODY, field: value}, f"{field}: {'' if 'required' in words else 'expected '}{words}")
 
+    def test_names_and_ids_without_end_are_not_remembered(self) -> None:
+        self.refused({**BODY, "model": "m" * 201}, "model: a name has at most 200 characters")
+        for session, kept in (("s" * 200, "s" * 200), ("s" * 201, None)):
+            headers = Headers([("x-claude-code-session-id", session)])
+            self.assertEqual(MessagesRequest(json.dumps(BODY).encode(), headers, "req_1").session, kept)
+
     def test_every_message_of_the_wrong_kind_is_named(self) -> None:
         for message, words in (
             ("hi", "messages.1: expected an object"), ({"content": "x"}, "messages.1.role: expected user"),

@@ -7,37 +7,14 @@ import unittest
 from collections import Counter
 from typing import Any
 
-from ccrelay_providers.wire import history
 from ccrelay_providers.wire.errors import ContextOverflow
 from ccrelay_providers.wire.plain import BILLING, for_other, measure
 from ccrelay_providers.wire.provider import Model, Report, Target
+from tests.turns import CLAUDES, GLMS, UNSIGNED, assistant, call, result, text, user
 
 Json = dict[str, Any]
 
 PNG = frozenset({"image/png"})
-CLAUDES: Json = {"type": "thinking", "thinking": "By Claude.", "signature": "EqQB"}
-GLMS: Json = {"type": "thinking", "thinking": "By GLM.", "signature": history.mark("zai", "6a1f")}
-UNSIGNED: Json = {"type": "thinking", "thinking": "By nobody.", "signature": ""}
-
-
-def user(*content: Json) -> Json:
-    return {"role": "user", "content": list(content)}
-
-
-def assistant(*content: Json) -> Json:
-    return {"role": "assistant", "content": list(content)}
-
-
-def text(words: str) -> Json:
-    return {"type": "text", "text": words}
-
-
-def call(tool_id: str) -> Json:
-    return {"type": "tool_use", "id": tool_id, "name": "Bash", "input": {}}
-
-
-def result(tool_id: str, content: Any = "done") -> Json:
-    return {"type": "tool_result", "tool_use_id": tool_id, "content": content}
 
 
 class PlainTests(unittest.TestCase):

@@ -54,9 +54,8 @@ class SessionsTest(unittest.TestCase):
     def test_memory_is_bounded(self) -> None:
         with mock.patch.object(sessions, "MAX_SESSIONS", 2):
             for session in ("1", "2", "1", "3", None, "x" * 201):
-                self.sessions.answered(asked(session, tools=TOOLS), "m" * 1000, "a/m")
+                self.sessions.answered(asked(session, tools=TOOLS), "m", "a/m")
         self.assertEqual([self.by(session) for session in ("1", "2", "3", "x" * 201)], ["a/m", None, "a/m", None])
-        self.assertEqual(self.sessions.told("1")["model"], "m" * 200)
 
 
 if __name__ == "__main__":

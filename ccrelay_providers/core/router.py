@@ -73,6 +73,8 @@ class Router:
         finally:
             with self._lock:
                 self._running[candidate.id] -= 1
+                if not self._running[candidate.id]:
+                    del self._running[candidate.id]  # an unknown claude-… name may be any
 
     def load(self, provider: str) -> int:
         """Requests that are running at a provider, or wait in its line."""

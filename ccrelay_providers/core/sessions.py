@@ -11,7 +11,6 @@ from .gate import in_background
 from .pins import Pins
 
 MAX_SESSIONS = 4096
-LONGEST = 200  # characters of a session's id and of a model's name
 
 
 class Sessions:
@@ -25,13 +24,13 @@ class Sessions:
         Such calls are small: a large body, which may not have been parsed, is a turn of the conversation.
         """
         session = asked.session
-        if session is None or len(session) > LONGEST:
+        if session is None:
             return
         small = len(asked.raw) < GLANCE_FROM and in_background(asked)
         with self._lock:
             if small and session in self._last:
                 return
-            self._last[session] = model[:LONGEST], by
+            self._last[session] = model, by
             self._last.move_to_end(session)
             if len(self._last) > MAX_SESSIONS:
                 self._last.popitem(last=False)

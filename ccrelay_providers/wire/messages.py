@@ -26,6 +26,8 @@ GLANCE_FROM = 32768
 
 A smaller one is, in 80 µs at most, so that what is not JSON never reaches an upstream."""
 
+LONGEST_NAME = 200  # characters of a model's name, and of a session's id with its subagent's
+
 _FIRST_KEY = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"model"\s*:\s*"([A-Za-z0-9._:/@\[\]-]{1,200})"\s*,')
 _LAST_KEY = re.compile(rb',\s*"stream"\s*:\s*(true|false)\s*\}\s*\Z')
 _AGAIN = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"\s*,')  # an object's last key is inside one
@@ -107,6 +109,8 @@ class MessagesRequest:
             raise InvalidRequest(
                 "model: expected the name of a model" if "model" in self.body else "model: Field required"
             )
+        if len(model) > LONGEST_NAME:
+            raise InvalidRequest(f"model: a name has at most {LONGEST_NAME} characters")
         if not isinstance(stream, bool):
             raise InvalidRequest("stream: expected true or false")
         return model, stream
@@ -200,10 +204,14 @@ class MessagesRequest:
 
     @property
     def session(self) -> str | None:
-        """What belongs together for prompt caches: a session, or one of its subagents."""
+        """What belongs together for prompt caches: a session, or one of its subagents.
+
+        An id without end is none: several places remember it.
+        """
         agent = self.headers.get("x-claude-code-agent-id")
         session = self.headers.get("x-claude-code-session-id")
-        return f"{session or ''}/{agent}" if agent else session
+        named = f"{session or ''}/{agent}" if agent else session
+        return named if named is not None and len(named) <= LONGEST_NAME else None
 
 
 def _in_bytes(text: str, spans: list[Span]) -> list[Span]:
