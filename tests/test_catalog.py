@@ -8,6 +8,7 @@ import time
 import unittest
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 from ccrelay_providers.core import catalog
 from ccrelay_providers.core.catalog import Candidate, Catalog
@@ -175,6 +176,22 @@ class TestDiscovery(unittest.TestCase):
         for thread in threads:
             thread.join()
         self.assertEqual(self.ollama.asked, 1)
+
+    def test_a_request_before_the_first_answer_waits_for_it(self) -> None:
+        """Else the model would be loaded with the configured window, and then with its own."""
+        self.ollama.gate.clear()
+        self.catalog.refresh()
+        threading.Timer(0.1, self.ollama.gate.set).start()
+        [candidate], _ = self.catalog.resolve("ollama/qwen3:8b")
+        self.assertTrue(candidate.model.tools)
+
+    def test_but_not_for_ever(self) -> None:
+        self.ollama.gate.clear()
+        self.addCleanup(self.ollama.gate.set)
+        self.catalog.refresh()
+        with mock.patch.object(catalog, "FIRST_LOOK", 0.05):
+            [candidate], _ = self.catalog.resolve("ollama/qwen3:8b")
+        self.assertIsNone(candidate.model.tools)
 
     def test_a_failure_is_remembered_and_told(self) -> None:
         self.ollama.down = True

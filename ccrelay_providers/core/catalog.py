@@ -23,6 +23,7 @@ from ..wire.provider import Provider as ProviderModule
 from .settings import PICKER, Config, Provider, Route
 
 FRESH, FRESH_AFAR = 5.0, 300.0  # seconds that a list is good enough to be shown; of an upstream over the internet
+FIRST_LOOK = 2.0  # seconds that a request waits for the first list of all
 RETRY = 1.0  # seconds before an upstream that was down is asked again, if somebody wants to know
 POLL = 25.0  # seconds between looks when nobody wants to know: a model that was pulled appears within 30
 AT_ONCE = 8  # questions to one upstream
@@ -278,6 +279,8 @@ class Catalog:
         provider = next((provider for provider in self.providers if provider.name == provider_name), None)
         if provider is None or not model_id:
             return None
+        if provider.discover:
+            self._await_first_look(provider)
         model = self._model(provider, model_id)
         if model is None and provider.discover and not self._in_doubt(provider):
             self.look(provider)
@@ -298,6 +301,12 @@ class Catalog:
         if provider.type == "anthropic":
             return model_id.startswith("claude-")
         return provider.discover and (model_id.endswith("cloud") or self._in_doubt(provider))
+
+    def _await_first_look(self, provider: Provider) -> None:
+        """At the start, for a moment: who guesses a window has the model loaded twice."""
+        found = self._found[provider.name]
+        if found.asked_at < 0 and found.looking.acquire(timeout=FIRST_LOOK):
+            found.looking.release()
 
     def _in_doubt(self, provider: Provider) -> bool:
         """Its upstream did not answer, or is being asked just now. No request waits for that: it is asked to answer."""
