@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import unittest
+from dataclasses import replace
 from itertools import pairwise
 
 from ccrelay_providers.core.attempts import Attempts, most_useful, with_a_key
@@ -83,6 +84,11 @@ class TestOrder(AttemptsTest):
         longer = RateLimited("a: slow down", retry_after=3)
         self.assertEqual(self.play(self.attempts(A), longer), ["a"])
 
+    def test_only_a_rate_limit_is_waited_out_and_only_in_time(self) -> None:
+        self.assertEqual(self.play(self.attempts(A), Overloaded("a: x", retry_after=0)), ["a"])
+        moment = RateLimited("a: slow down", retry_after=1)
+        self.assertEqual(self.play(self.attempts(B, patience=1), moment), ["b"])
+
 
 class TestProbe(AttemptsTest):
     def test_one_request_is_let_through_after_a_rest(self) -> None:
@@ -140,6 +146,10 @@ class TestKeys(AttemptsTest):
         found = [with_a_key(each, None, self.health, self.keys).names[-1] for each in (Z, Z, A)]
         self.assertEqual(found, ["z (key 3 of 3)", "z (key 3 of 3)", "a/m"])
 
+    def test_counting_passes_over_a_key_that_rests(self) -> None:
+        self.health.failed("z (key 1 of 3)", RateLimited("z: slow down", retry_after=60))
+        self.assertEqual(with_a_key(Z, None, self.health, self.keys).key, 1)
+
     def test_one_key_is_its_provider(self) -> None:
         self.play(self.attempts(A), RateLimited("a: slow down", retry_after=60))
         self.assertFalse(self.health.available("a"))
@@ -174,6 +184,10 @@ class TestWhatRests(AttemptsTest):
         self.assertEqual(attempts.reason, "a: busy")
         self.play(attempts, UpstreamFailure("b: boom"), None)
         self.assertEqual(attempts.reason, "b: boom")
+
+    def test_a_fallback_s_own_failure_is_not_why_it_is_asked(self) -> None:
+        self.health.failed("b", Overloaded("b: busy"))
+        self.assertEqual(self.attempts(A, replace(B, fallback=True)).reason, "resting")
 
 
 class TestMostUseful(unittest.TestCase):

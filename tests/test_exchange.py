@@ -173,6 +173,16 @@ class TestPings(DownstreamTest):
         rest = self.received(ours).partition(b"\r\n\r\n")[2].replace(chunk(PING), b"")
         self.assertEqual(rest, chunk(b": x\n\n") + chunk(EVENT) * 2 + b"0\r\n\r\n")
 
+    def test_what_did_not_fit_in_the_middle_of_a_stream_goes_out_before_the_next_event(self) -> None:
+        ours = self.streaming()
+        ours.commit([], b": x\n\n")
+        ours.write(EVENT)
+        with mock.patch.object(exchange, "send_now", lambda connection, data: connection.send(data[:10])):
+            ours.beat(ours.due() + 1)
+        ours.write(EVENT, last=True)
+        rest = self.received(ours).partition(b"\r\n\r\n")[2]
+        self.assertEqual(rest, chunk(EVENT) + chunk(PING) + chunk(EVENT) + b"0\r\n\r\n")
+
     def test_a_buffer_without_any_room_is_no_error(self) -> None:
         ours = self.streaming(patience=0)
         with mock.patch.object(exchange, "send_now", side_effect=BlockingIOError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unittest
 
-from ccrelay_providers.core.health import ACCOUNT_REST, FIRST_REST, LONGEST_REST, Health
+from ccrelay_providers.core.health import ACCOUNT_REST, FIRST_REST, LONGEST_REST, LONGEST_WAIT, Health
 from ccrelay_providers.wire.errors import (
     AccountRefused,
     ContextOverflow,
@@ -74,6 +74,10 @@ class TestHealth(unittest.TestCase):
 
     def test_a_reset_in_the_past_is_no_rest(self) -> None:
         self.assertEqual(self.rest(RateLimited("zai: quota", resets_at=self.wall - 5)), 0)
+
+    def test_no_rest_is_longer_than_a_month(self) -> None:
+        self.assertEqual(self.rest(RateLimited("zai: quota", retry_after=1e9)), LONGEST_WAIT)
+        self.assertEqual(self.rest(RateLimited("zai: quota", resets_at=self.wall + 1e9)), LONGEST_WAIT)
 
     def test_a_rate_limit_without_a_time_does_not_grow(self) -> None:
         self.assertEqual([self.rest(RateLimited("zai: slow down")) for _ in range(4)], [FIRST_REST] * 4)

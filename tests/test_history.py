@@ -111,6 +111,10 @@ class TowardsAnthropicTests(unittest.TestCase):
         loop = [user(text("a")), assistant(call("call_1")), user(result("call_1")), user(text("and hurry"))]
         self.assertNotIn("thinking", self.repaired(*loop, thinking={"type": "enabled"})[0])
 
+    def test_nor_does_one_before_them(self) -> None:
+        loop = [user(text("a")), assistant(call("call_1")), user(text("and hurry")), user(result("call_1"))]
+        self.assertNotIn("thinking", self.repaired(*loop, thinking={"type": "enabled"})[0])
+
     def test_a_loop_that_lost_its_thinking_is_continued_without(self) -> None:
         loop = [user(text("a")), assistant(GLMS, call("toolu_1")), user(result("toolu_1"))]
         edits = [{"type": "clear_thinking_20251015"}, {"type": "clear_tool_uses_20250919"}]

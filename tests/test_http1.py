@@ -8,6 +8,7 @@ import random
 import socket
 import unittest
 from typing import cast
+from unittest import mock
 
 from ccrelay_providers.wire import http1
 from ccrelay_providers.wire.errors import InvalidRequest, RequestTooLarge, UpstreamDisconnected
@@ -125,6 +126,22 @@ class ChunkTests(unittest.TestCase):
             decoder = ChunkedDecoder()
             self.assertEqual(b"abc", decoder.feed(raw[:cut]) + decoder.feed(raw[cut:] + b"GET /"))
             self.assertEqual((True, b"GET /"), (decoder.ended, decoder.rest))
+
+    def test_what_looks_like_chunks_inside_of_one_is_payload(self) -> None:
+        ChunkedDecoder().feed(b"5\r\nhello\r\n")  # a size that is known from now on
+        for inside in (b"5\r\nhello\r\n", b"0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n"):
+            decoder = ChunkedDecoder()
+            pieces = [b"%x\r\n" % len(inside), inside, b"\r\n0\r\n\r\n"]
+            self.assertEqual(b"".join(map(decoder.feed, pieces)), inside)
+            self.assertTrue(decoder.ended)
+
+    def test_the_sizes_that_are_remembered_are_few_and_short(self) -> None:
+        with mock.patch.dict(http1._sizes, clear=True):
+            ChunkedDecoder().feed(b"1;%b\r\na\r\n" % (b"x" * http1.MAX_SIZE_LINE))
+            self.assertEqual(http1._sizes, {})
+            for number in range(1, http1.MAX_SIZES + 9):
+                ChunkedDecoder().feed(b"%x\r\n" % number)
+            self.assertEqual(len(http1._sizes), http1.MAX_SIZES)
 
     def test_broken_framing_is_refused_at_every_split(self) -> None:
         for raw in (

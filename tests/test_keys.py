@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unittest
+from unittest import mock
 
 from ccrelay_providers.core import keys
 from ccrelay_providers.core.keys import Keys
@@ -41,6 +42,13 @@ class TestKeys(unittest.TestCase):
         for number in range(keys.MAX_SESSIONS + 1):
             ring.use(ZAI, 2, f"s{number}")
         self.assertEqual([ring.order(ZAI, session, ())[0] for session in ("s0", "s1")], [0, 2])
+
+    def test_one_that_goes_on_is_not_forgotten(self) -> None:
+        ring = Keys(sticky=True)
+        with mock.patch.object(keys, "MAX_SESSIONS", 2):
+            for session in ("s0", "s1", "s0", "s2"):
+                ring.use(ZAI, 2, session)
+        self.assertEqual([ring.order(ZAI, session, ())[0] for session in ("s0", "s1")], [2, 0])
 
 
 if __name__ == "__main__":

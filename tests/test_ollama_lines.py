@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 import ccrelay_providers.ollama as ollama
-from ccrelay_providers.wire import sse
+from ccrelay_providers.wire import ollama_lines, sse
 from ccrelay_providers.wire.errors import RelayError
 from ccrelay_providers.wire.messages import loads
 from ccrelay_providers.wire.ollama_lines import blocks, plain
@@ -80,6 +80,12 @@ class Blocks(unittest.TestCase):
             ([], []),
         ):
             self.assertEqual(list(blocks(pieces)), wanted)
+
+    def test_only_a_line_is_too_long_never_an_answer(self) -> None:
+        with mock.patch.object(ollama_lines, "LONGEST_LINE", 4):
+            self.assertEqual(list(blocks([b"aaa", b"\nbbb", b"\nccc", b"\n"])), [b"aaa", b"bbb", b"ccc"])
+            with self.assertRaises(RelayError):
+                list(blocks([b"aaa", b"aa"]))
 
 
 class ShortAndLong(unittest.TestCase):

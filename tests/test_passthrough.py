@@ -77,6 +77,12 @@ class PassingTests(PassthroughTests):
             b"event: content_block_stop\n", b"".join(self.stream(WHOLE.replace(b"event: content_block_stop\n", b"")))
         )
 
+    def test_the_lines_of_an_event_may_stand_in_any_order(self) -> None:
+        name, data = DELTA.rstrip(b"\n").split(b"\n")
+        turned = data + b"\n" + name + b"\n\n"
+        whole = START + OPEN + turned + DELTA + CLOSE + END + STOP
+        self.assertEqual(b"".join(self.stream(whole, repair=None)), whole)
+
     def test_the_report_is_filled(self) -> None:
         self.stream(WHOLE)
         counted = (self.report.input_tokens, self.report.output_tokens, self.report.stop_reason, self.report.ended)

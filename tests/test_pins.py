@@ -6,6 +6,7 @@ import unittest
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest import mock
 
 from ccrelay_providers.core import pins
 from ccrelay_providers.core.catalog import Catalog
@@ -282,6 +283,12 @@ class TestWhoFollows(unittest.TestCase):
         for number in range(pins.MAX_SESSIONS + 1):
             self.pins._remember(str(number), pins.Pin(GLM, SONNET))
         self.assertEqual((len(self.pins._pins), "0" in self.pins._pins), (pins.MAX_SESSIONS, False))
+
+    def test_one_that_was_pinned_anew_is_not_the_oldest(self) -> None:
+        with mock.patch.object(pins, "MAX_SESSIONS", 2):
+            for session, model in (("0", GLM), ("1", GLM), ("0", SONNET), ("2", GLM)):
+                self.pins._remember(session, pins.Pin(model, SONNET))
+        self.assertEqual([*self.pins._pins], ["0", "2"])
 
     def test_nothing_said_costs_no_parse(self) -> None:
         raw = dumps({"model": SONNET, "messages": [user("see /use x " * GLANCE_FROM)], "max_tokens": 1, "stream": True})

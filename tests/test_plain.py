@@ -121,6 +121,37 @@ class PlainTests(unittest.TestCase):
             self.assertIn(f"[the tool {words}]", said)
         self.assertEqual({"system_turn": 1}, dropped)
 
+    def test_a_tool_that_was_taken_away_may_come_back(self) -> None:
+        a = {"type": "tool_reference", "name": "a"}
+        news = [{"type": kind, "tool": a} for kind in ("tool_removal", "tool_addition", "tool_removal")]
+        for said, offered in ((news[:2], [{"name": "a"}]), (news, [])):
+            body, _ = self.plain(user(text("hi")), {"role": "system", "content": said}, tools=[{"name": "a"}])
+            self.assertEqual(offered, body["tools"])
+
+    def test_a_summary_tells_which_tools_there_are_too(self) -> None:
+        changes = [{"type": "tool_removal", "tool": {"type": "tool_reference", "name": "a"}}]
+        summary = {"type": "compaction", "content": "They spoke of tea.", "tool_changes": changes}
+        self.assertEqual([], self.plain(assistant(summary), user(text("hi")), tools=[{"name": "a"}])[0]["tools"])
+
+    def test_a_failed_result_stays_one(self) -> None:
+        failed = {**result("1", [text("no"), text("")]), "is_error": True}
+        said = self.contents(assistant(call("1")), user(failed))
+        self.assertEqual([{**result("1", [text("no")]), "is_error": True}], said[1])
+
+    def test_calls_of_one_id_keep_their_results_also_over_neighbouring_turns(self) -> None:
+        """Anthropic takes an id once; some models count theirs anew in every turn."""
+        before = [assistant(call("a")), user(result("a"))]
+        turns = [assistant(call("a"), call("a")), assistant(text("and")), user(result("a", "1"), result("a", "2"))]
+        said = self.contents(*before, *turns)
+        ids = [block["id"] for block in said[2] if block["type"] == "tool_use"]
+        self.assertEqual(3, len({"a", *ids}))
+        self.assertEqual([(ids[0], "1"), (ids[1], "2")], [(each["tool_use_id"], each["content"]) for each in said[3]])
+
+    def test_no_id_ends_with_a_line_feed(self) -> None:
+        said = self.contents(assistant(call("a\n")), user(result("a\n")))
+        self.assertRegex(said[0][0]["id"], r"^toolu_[a-f0-9]{24}\Z")
+        self.assertEqual(said[0][0]["id"], said[1][0]["tool_use_id"])
+
     def test_a_second_result_of_a_call_becomes_text(self) -> None:
         turns = [assistant(call("1")), user(result("1", "first"), result("1", "again"))]
         self.assertEqual(

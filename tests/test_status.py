@@ -27,6 +27,7 @@ api_keys = ["zai-secret-1", "zai-secret-2", "zai-secret-3"]
 models = ["glm-5.2", "glm-5.1"]
 [providers.away]
 type = "zai"
+models = ["glm-away"]
 [providers.echo]
 type = "echo"
 """
@@ -68,6 +69,12 @@ class TestStatus(unittest.TestCase):
         self.assertEqual((claude["health"], claude["failures"], claude["reason"]), ("resting", 1, "claude: Overloaded"))
         self.assertIn(claude["resting_seconds"], range(85, 91))
         self.assertRegex(claude["resting_until"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+
+    def test_after_a_rest_the_next_answer_will_decide(self) -> None:
+        self.claude.script(anthropic_error(529, "overloaded_error", "Overloaded", headers={"retry-after": "0"}))
+        self.ask("claude-a")
+        claude = self.status()["claude"]
+        self.assertEqual((claude["health"], claude["resting_seconds"], claude["failures"]), ("probing", None, 1))
 
     def test_keys_and_models_on_their_own(self) -> None:
         self.zai.script(

@@ -123,6 +123,22 @@ class TestTls(unittest.TestCase):
             with self.relay.connect_plain() as plain:
                 plain.sendall(garbage)
 
+    def test_every_wait_has_its_own_end(self) -> None:
+        """Below TLS the kernel's time-outs do nothing: each phase sets its own, and none stands in for another."""
+        limits = {"core.server.KEEP_ALIVE": 0.3, "core.server.BODY_PROGRESS": 0.3}
+        with Relay(CONFIG.replace("URL", self.upstream.url), constants=limits) as relay:
+            with Raw(relay) as raw:
+                self.assertEqual(raw.ask(post(b"", "content-length: 900", length=False)).status, 408)
+            with Raw(relay) as raw:
+                self.assertEqual(raw.ask(post(ECHO)).status, 200)
+                self.assertTrue(raw.ended())
+
+    def test_a_client_that_offers_two_protocols_is_told_which(self) -> None:
+        offers = ssl.create_default_context(cafile=str(CERTIFICATE))
+        offers.set_alpn_protocols(["h2", "http/1.1"])
+        with self.relay.connect_plain() as plain, offers.wrap_socket(plain, server_hostname="localhost") as spoken:
+            self.assertEqual(spoken.selected_alpn_protocol(), "http/1.1")
+
     def test_one_too_many(self) -> None:
         with ExitStack() as stack:
             for _ in range(40):

@@ -341,6 +341,15 @@ class TestTime(PoolTest):
             self.ask(self.origin(server), seen=watch(seen))
         self.assertTrue(server.closed.acquire(timeout=PATIENCE))
 
+    def test_one_that_was_given_up_before_it_opened_does_not(self) -> None:
+        def given_up(connection: Connection | None) -> None:
+            if connection is not None:
+                connection.abort()
+
+        with self.assertRaisesRegex(UpstreamFailure, "given up"):
+            self.ask(self.origin(server := Server(self, OK)), seen=given_up)
+        self.assertEqual(server.requests, [])
+
     def once(self, condition: Callable[[], bool], seen: list[Connection]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not condition() and time.monotonic() < deadline:

@@ -131,6 +131,7 @@ class TestAlone(unittest.TestCase):
         result = {"type": "tool_result", "tool_use_id": "t", "content": "done"}
         for content in (("/use a\none",), ("/use a", "one"), (result, "/use a"), ("/use a", {"type": "image"})):
             self.assertFalse(lines(user(*content)).alone, content)
+        self.assertFalse(lines(user(result), user("/use a")).alone)
         self.assertFalse(lines(user("/use a"), user("one")).alone)
         self.assertFalse(lines(user("/use a"), assistant("1"), user("one")).alone)
 
