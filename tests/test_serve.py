@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
+import io
+import json
 import os
 import signal
 import socket
+import tempfile
 import time
 import unittest
-from contextlib import closing
+from contextlib import ExitStack, closing
+from pathlib import Path
 
-from tests.relay import ECHO, PATIENCE, Relay, run, turn
+from ccrelay_providers.commands.serve import build
+from ccrelay_providers.core.config import load
+from ccrelay_providers.core.exchange import Downstream, Request
+from ccrelay_providers.core.log import Log
+from ccrelay_providers.wire.http1 import Headers
+from tests.relay import ECHO, PATIENCE, Json, Relay, run, turn
+from tests.upstreams import Upstream, anthropic_error, anthropic_text_stream, reply
 
 
 class TestPort(unittest.TestCase):
@@ -83,6 +94,76 @@ class TestEnd(unittest.TestCase):
         relay.process.send_signal(signal.SIGTERM)
         relay.wait_for_log("stopping: ")
         relay.process.send_signal(signal.SIGINT)
+
+
+LEFT = """
+[server]
+port = 0
+[routing]
+first_event_patience = 60
+[routes]
+both = ["anthropic/claude-a", "closed/claude-a"]
+[providers.anthropic]
+type = "anthropic"
+base_url = "{url}"
+models = ["claude-a"]
+[providers.closed]
+type = "anthropic"
+base_url = "http://127.0.0.1:1"
+models = ["claude-a"]
+"""
+
+
+class TestNothingIsLeft(unittest.TestCase):
+    """A circle of references keeps a whole request, its megabytes and its socket, until a garbage collection."""
+
+    def setUp(self) -> None:
+        stack = ExitStack()
+        self.addCleanup(stack.close)
+        self.upstream = stack.enter_context(Upstream("scripted"))
+        path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "relay.toml"
+        path.write_text(LEFT.format(url=self.upstream.url), encoding="utf-8")
+        server, _ = build(load(path, {}), Log("text", io.StringIO()))
+        assert server is not None
+        self.server = stack.enter_context(server)
+        gc.collect()
+        gc.disable()
+        stack.callback(gc.enable)
+
+    def left(self, model: str, *script: Json) -> set[str]:
+        """Our own kinds of objects, and frames, that only the garbage collector takes away after a request."""
+        self.upstream.script(*script)
+        gc.collect()
+        self.ask(model)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        gc.set_debug(0)
+        kinds = {f"{type(one).__module__}.{type(one).__name__}" for one in gc.garbage}
+        gc.garbage.clear()
+        return {kind for kind in kinds if kind.startswith(("ccrelay", "socket", "http.client")) or "frame" in kind}
+
+    def ask(self, model: str) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            body = json.dumps(turn(model, stream=True)).encode()
+            headers = Headers([("host", "localhost"), ("x-api-key", "k")])
+            self.server.endpoints.answer(Request("POST", "/v1/messages", "", headers, body, "req_1"), Downstream(ours))
+
+    def test_after_an_answer(self) -> None:
+        self.assertEqual(self.left("anthropic/claude-a", reply(anthropic_text_stream("hello"))), set())
+
+    def test_after_what_failed(self) -> None:
+        for script in (
+            reply(end="cut"),
+            reply(close="reset"),
+            reply(anthropic_text_stream("hello")[:3], end="reset"),
+            anthropic_error(529, "overloaded_error", "Overloaded"),
+            anthropic_error(400, "invalid_request_error", "no"),
+        ):
+            for model in ("anthropic/claude-a", "both"):
+                self.assertEqual(self.left(model, script), set(), (model, script))
+        self.assertEqual(self.left("closed/claude-a"), set())
+        self.assertEqual(self.left("nobody"), set())
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ class Attempts:
     def failed(self, candidate: Candidate, error: RelayError) -> None:
         """What the error concerns rests. If that is one key of several, the others are asked before anybody else."""
         name_culprit(error, candidate)
-        self.failures.append((candidate, error.with_traceback(None)))  # whose frames hold the whole attempt
+        self.failures.append((candidate, error.let_go()))
         provider, several = candidate.provider, len(candidate.provider.keys) > 1
         if error.concerns == "model":
             self._health.failed(candidate.id, error, self._asked_at)

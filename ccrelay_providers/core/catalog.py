@@ -229,7 +229,7 @@ class Catalog:
             try:
                 return self._fetch(provider, request)
             except RelayError as failure:
-                return failure
+                return failure.let_go()
 
         def work() -> None:
             with suppress(IndexError):

@@ -98,7 +98,7 @@ class Endpoints:
                 request = request if headers is request.headers else replace(request, headers=headers)
             return handler(request, downstream, entry)
         except RelayError as error:
-            return self._failed(error, request, downstream, entry)
+            return self._failed(error.let_go(), request, downstream, entry)
         except ClientDeparted:
             raise
         except RecursionError:  # from Python 3.12 on json reads deeper than what walks through it afterwards

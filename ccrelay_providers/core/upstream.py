@@ -107,6 +107,7 @@ class Connection:
             raise UpstreamFailure(f"{name}: cannot connect to {place} ({_reason(error)})") from None
         finally:
             self._opening_done()
+            del self._http._create_connection  # type: ignore[attr-defined]  # or each would hold the other for ever
         self.socket: socket.socket = self._http.sock
         self.socket.settimeout(None)
         self._patience = 0.0
@@ -128,7 +129,10 @@ class Connection:
                 reason = error
             else:
                 return connection
-        raise reason
+        try:
+            raise reason
+        finally:
+            del reason  # it holds this frame
 
     def _opening_done(self) -> None:
         if self._opening is not None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 Concern = Literal["nothing", "provider", "key", "model"]
 
@@ -69,6 +69,12 @@ class RelayError(Exception):
         self.type = type or (error_type(status) if status else self.type)
         self.retry_after, self.resets_at, self.should_retry = retry_after, resets_at, should_retry
         self.body, self.headers = body, headers
+
+    def let_go(self) -> Self:
+        """Without the frames it came through. Where it is kept they would keep it: a circle with a whole request in it,
+        its body and its socket, which only the garbage collector opens, minutes later."""
+        self.__traceback__ = self.__context__ = None
+        return self
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Takes secrets out of what is said: some upstreams repeat the key that they refuse."""

@@ -6,7 +6,7 @@ The standard library's parsers go through `email.parser`, 53 µs a head; these t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -147,7 +147,7 @@ class ChunkedDecoder:
         self._error = error
         self._left = 0  # bytes of the current chunk still to come
         self._line = b""  # a line that has not ended yet
-        self._on_line = self._size
+        self._on_line: Callable[[ChunkedDecoder, bytes], None] = ChunkedDecoder._size  # bound, it would hold its owner
         self._trailers = 0
         self._between = True  # a size line is next, and none of it has come
 
@@ -160,7 +160,7 @@ class ChunkedDecoder:
                 self.ended, self._between = last, not last
                 return payload
         payload = self._feed(data)
-        self._between = not (self._left or self._line or self.ended) and self._on_line == self._size
+        self._between = not (self._left or self._line or self.ended) and self._on_line is ChunkedDecoder._size
         return payload
 
     def _feed(self, data: bytes) -> bytes:
@@ -189,7 +189,7 @@ class ChunkedDecoder:
         self._line = b""
         if not line.endswith(b"\r\n"):
             raise self._error("the chunked framing is broken")
-        self._on_line(line)
+        self._on_line(self, line)
         return end
 
     def _size_of(self, line: bytes) -> int:
@@ -202,12 +202,12 @@ class ChunkedDecoder:
 
     def _size(self, line: bytes) -> None:
         self._left = self._size_of(line)
-        self._on_line = self._closing if self._left else self._trailer
+        self._on_line = ChunkedDecoder._closing if self._left else ChunkedDecoder._trailer
 
     def _closing(self, line: bytes) -> None:
         if line != b"\r\n":
             raise self._error("the chunked framing is broken")
-        self._on_line = self._size
+        self._on_line = ChunkedDecoder._size
 
     def _trailer(self, line: bytes) -> None:
         self._trailers += len(line)
