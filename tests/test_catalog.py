@@ -215,8 +215,19 @@ class TestDiscovery(unittest.TestCase):
         self.assertFalse(self.catalog.learn(candidate, "tools").model.tools)
         learned = self.catalog.learn(candidate, "thinking").model
         self.assertEqual((learned.tools, learned.thinking), (False, False))
-        for again in (self.catalog.resolve("qwen3:8b")[0][0], *self.catalog.listed()):
+        known = [self.catalog.resolve(name)[0][0] for name in ("ollama/qwen3:8b", "qwen3:8b")]
+        for again in (*known, *self.catalog.listed()):
             self.assertIs(again.model.tools, False)
+
+    def test_who_learned_is_still_a_fallback(self) -> None:
+        [candidate], _ = self.catalog.resolve("ollama/qwen3:8b")
+        self.assertTrue(self.catalog.learn(replace(candidate, fallback=True), "tools").fallback)
+
+    def test_a_first_look_that_fails_is_the_start_page_s_to_tell(self) -> None:
+        said: list[str] = []
+        self.catalog._say, self.ollama.down = said.append, True
+        self.catalog.refresh(wait=20)
+        self.assertEqual(said, [])
 
     def test_a_target_knows_the_servers_version(self) -> None:
         self.catalog.refresh(wait=20)

@@ -102,6 +102,16 @@ class TestGenerations(FailoverTest):
         self.assertEqual((answer.status, self.who(answer)), (200, "two"))
         self.assertEqual(answer.headers["x-ccrelay-dropped"], "thinking_mode=1")
 
+    def test_what_was_dropped_for_one_that_failed_is_not_counted_again(self) -> None:
+        self.overload()
+        unsigned = {"type": "thinking", "thinking": "By nobody.", "signature": ""}
+        ask = turn(self.name)
+        said = {"role": "assistant", "content": [unsigned, {"type": "text", "text": "hello"}]}
+        ask["messages"] += [said, {"role": "user", "content": "go on"}]
+        answer = self.relay.messages(ask)
+        self.assertEqual((self.who(answer), answer.headers["x-ccrelay-attempts"]), ("two", "2"))
+        self.assertEqual(answer.headers["x-ccrelay-dropped"], "thinking=1")
+
 
 class TestFallback(FailoverTest):
     def test_it_answers_when_nobody_else_can_and_says_so(self) -> None:

@@ -355,6 +355,7 @@ class TestFraming(ServerTest):
     def test_codings(self) -> None:
         packed = gzip.compress(ECHO)
         self.closed(post(packed[:-9], "content-encoding: gzip"), 400, "cut off")
+        self.closed(post(packed + b"x", "content-encoding: gzip"), 400, "follows the gzip body")
         self.closed(post(ECHO, "content-encoding: gzip"), 400, "not gzip")
         self.closed(post(ECHO, "content-encoding: br"), 400, "expected gzip, got 'br'")
 
