@@ -212,6 +212,7 @@ class TestDiscovery(unittest.TestCase):
     def test_what_a_model_cannot_is_remembered(self) -> None:
         [candidate], _ = self.catalog.resolve("ollama/qwen3:8b")
         self.assertTrue(candidate.model.tools)
+        self.assertIs(self.catalog.resolve("ollama/qwen3:8b")[0], self.catalog.resolve("ollama/qwen3:8b")[0])
         self.assertFalse(self.catalog.learn(candidate, "tools").model.tools)
         learned = self.catalog.learn(candidate, "thinking").model
         self.assertEqual((learned.tools, learned.thinking), (False, False))
