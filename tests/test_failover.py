@@ -46,7 +46,7 @@ type = "anthropic"
 base_url = "{url}"
 models = ["claude-a"]
 """
-FRESH = [f"one{number}" for number in range(16)]
+FRESH = [f"one{number}" for number in range(20)]
 SESSION = "x-claude-code-session-id"
 
 
