@@ -23,17 +23,17 @@ NOTHING = "(nothing)"
 NO_OUTPUT = "(no output)"
 
 _TRACES = re.compile(
-    rb'"(?:'
-    rb'tool_use_id"\s*:\s*"(?P<result>[^"]*)"'
-    rb'|text"\s*:\s*"(?:\\[nrtf]|\s)*(?P<blank>")'
-    rb'|type"\s*:\s*"(?P<kind>thinking|redacted_thinking|server_tool_use)"'
-    rb'|signature"\s*:\s*(?P<signature>null|"(?:"|ccrelay:)?)'
-    rb'|data"\s*:\s*"(?P<mark>ccrelay:)'
-    rb'|thinking"\s*:\s*\{[^{}]*"type"\s*:\s*"(?P<enabled>enabled)"'
-    rb'|id"\s*:\s*"(?P<server_id>srvtoolu_)'
+    rb'"t(?:'
+    rb'ool_use_id"\s*:\s*"(?P<result>[^"]*)"'
+    rb'|ext"\s*:\s*"(?:\\[nrtf]|\s)*(?P<blank>")'
+    rb'|ype"\s*:\s*"(?P<kind>thinking|redacted_thinking|server_tool_use)"'
+    rb'|hinking"\s*:\s*\{[^{}]*"type"\s*:\s*"(?P<enabled>enabled)"'
     rb")"
 )
-"""What tells who made something. One expression: each look at a long body for one word takes as long as this."""
+"""What tells who made something, as far as it begins with `"t`. Of 4 MB that takes 3 ms, with `"` alone 6."""
+_SIGNATURE = re.compile(rb'"signature"\s*:\s*(null|"(?:"|ccrelay:)?)')
+_MARKED_DATA = re.compile(rb'"data"\s*:\s*"ccrelay:')
+_OWN_SERVER_ID = re.compile(rb'"id"\s*:\s*"srvtoolu_')
 _OWN_RESULT = re.compile(rb"(?:srv|mcp)?toolu_[a-zA-Z0-9_-]*\Z")
 _SERVER_ID = re.compile(r"srvtoolu_[a-zA-Z0-9_]+\Z")
 _SERVER_RESULT_ID = re.compile(r"(?:srv|mcp)toolu_[a-zA-Z0-9_-]+\Z")
@@ -61,20 +61,28 @@ def provenance(signature: Any) -> tuple[str | None, str]:
 def may_need_repair(raw: bytes) -> bool:
     """Whether a body could hold something that another provider made. Looks at bytes; True does not mean it does."""
     results: set[bytes] = set()
-    count: Counter[bytes] = Counter()
+    kinds: Counter[bytes] = Counter()
     for trace in _TRACES.finditer(raw):
-        name, value = trace.lastgroup, trace[trace.lastindex or 0]
-        if name == "result":
+        if (name := trace.lastgroup) == "result":
+            value = trace["result"]
             if value in results or not _OWN_RESULT.match(value):
                 return True
             results.add(value)
-        elif name in ("kind", "server_id"):
-            count[value] += 1
-        elif value != b'"' or name != "signature":  # with `enabled`, a tool loop may have begun without any thinking
+        elif name == "kind":
+            kinds[trace["kind"]] += 1
+        else:  # blank text; or thinking is `enabled`: a tool loop may have begun without any
             return True
-        else:
-            count[value] += 1
-    return count[b"thinking"] > count[b'"'] or count[b"server_tool_use"] != count[b"srvtoolu_"]
+    return _foreign_blocks(raw, kinds)
+
+
+def _foreign_blocks(raw: bytes, kinds: Counter[bytes]) -> bool:
+    """Whether one of the blocks that were found can be somebody else's; each sign is looked for only where it can be."""
+    if kinds[b"server_tool_use"] and kinds[b"server_tool_use"] != len(_OWN_SERVER_ID.findall(raw)):
+        return True
+    if kinds[b"redacted_thinking"] and _MARKED_DATA.search(raw):
+        return True
+    signatures = _SIGNATURE.findall(raw) if kinds[b"thinking"] else []
+    return kinds[b"thinking"] > len(signatures) or any(sign != b'"' for sign in signatures)
 
 
 # ---- the repair ----
