@@ -76,7 +76,7 @@ def may_need_repair(raw: bytes) -> bool:
 
 
 def _foreign_blocks(raw: bytes, kinds: Counter[bytes]) -> bool:
-    """Whether one of the blocks that were found can be somebody else's; each sign is looked for only where it can be."""
+    """Whether one of the blocks found can be somebody else's; each sign is looked for only where it can be."""
     if kinds[b"server_tool_use"] and kinds[b"server_tool_use"] != len(_OWN_SERVER_ID.findall(raw)):
         return True
     if kinds[b"redacted_thinking"] and _MARKED_DATA.search(raw):
