@@ -36,7 +36,8 @@ class GlanceTests(unittest.TestCase):
             [GLMS], [UNSIGNED], [{"type": "thinking", "thinking": "x"}], [{**UNSIGNED, "signature": None}],
             [CLAUDES, {"type": "thinking", "thinking": "x"}], [result("functions.Bash:0")], [result("call_1")],
             [result("toolu_1"), result("toolu_1")], [text("")], [text(" \n\t")],
-            [SEARCH], [{**FOUND, "tool_use_id": "x"}], [{"type": "redacted_thinking", "data": history.mark("zai", "x")}],
+            [SEARCH], [{**FOUND, "tool_use_id": "x"}],
+            [{"type": "redacted_thinking", "data": history.mark("zai", "x")}],
         ):  # fmt: skip
             for separators in ((",", ":"), (", ", ": ")):
                 with self.subTest(content=content, separators=separators):
