@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import cast
 
 from .wire import history
 from .wire.errors import (
@@ -21,7 +22,7 @@ from .wire.errors import (
     UpstreamRefusal,
     error_type,
 )
-from .wire.http1 import Headers
+from .wire.http1 import Fields, Headers
 from .wire.messages import Json, MessagesRequest, dumps, loads
 from .wire.passthrough import Passthrough, rename
 from .wire.provider import WHOLE_ANSWER, Ask, Listing, Report, Target, UpstreamRequest, UpstreamResponse
@@ -98,7 +99,16 @@ def _with_fitting_thinking(body: Json, model: str, dropped: Counter[str]) -> Jso
     return {key: value for key, value in body.items() if key != "thinking"}
 
 
-def _headers(request: MessagesRequest, target: Target) -> tuple[tuple[str, str], ...]:
+def _headers(request: MessagesRequest, target: Target) -> Fields:
+    """Made once for a client that sends the same headers again."""
+    made = request.headers.made
+    found = made.get((_headers, target.api_key))
+    if found is None:
+        found = made[_headers, target.api_key] = _forwarded(request, target)
+    return cast(Fields, found)
+
+
+def _forwarded(request: MessagesRequest, target: Target) -> Fields:
     """The client's headers less what must not travel; its credential only if no key is configured."""
     left_out = request.headers.hop_by_hop() | (_CREDENTIALS if target.api_key else frozenset())
     headers = [field for field in request.headers if (name := _travels(field[0])) and name not in left_out]
@@ -109,7 +119,7 @@ def _headers(request: MessagesRequest, target: Target) -> tuple[tuple[str, str],
             f"{target.provider}: the request carries no credential; set providers.{target.provider}.api_key in "
             "relay.toml, or log in with Claude Code and send server.token, if there is one, as x-ccrelay-token"
         )
-    return (*headers, ("accept-encoding", "identity"))
+    return Fields([*headers, ("accept-encoding", "identity")])
 
 
 @lru_cache(256)

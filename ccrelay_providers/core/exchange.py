@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from ..wire.http1 import LAST_CHUNK, Headers, chunk, render_head
+from ..wire.http1 import Headers, chunk, render_head
 from ..wire.sse import PING
 from .sockets import send_now
 
@@ -119,9 +119,7 @@ class Downstream:
 
     def write(self, events: bytes, last: bool = False) -> None:
         """Whole events as one chunk in one write, with the end of the stream behind the last. Raises ClientDeparted."""
-        data = chunk(events) if self._framed else events
-        if last and self._framed:
-            data += LAST_CHUNK
+        data = chunk(events, last) if self._framed else events
         with self._lock:
             if self._unsent or self._head:
                 data = self._unsent + self._head + data

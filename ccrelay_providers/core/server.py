@@ -21,9 +21,9 @@ from ..wire.http1 import (
     ChunkedDecoder,
     Headers,
     RequestHead,
+    RequestHeads,
     body_length,
     check_head_size,
-    parse_request,
     path_and_query,
 )
 from .endpoints import Endpoints, normalised
@@ -153,6 +153,7 @@ class Connection(BaseRequestHandler):
     def setup(self) -> None:
         self._buffer = b""
         self._keep_alive = True
+        self._heads = RequestHeads()
         with suppress(OSError):  # some systems let nothing be set once the client is gone
             self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             set_timeouts(self.request, KEEP_ALIVE, WRITE_TIMEOUT)
@@ -225,7 +226,7 @@ class Connection(BaseRequestHandler):
             check_head_size(self._buffer)
             self._buffer += self._receive(deadline - time.monotonic(), "the request's head did not arrive in time")
         check_head_size(self._buffer[:end])
-        head = parse_request(self._buffer[:end])
+        head = self._heads.parse(self._buffer[:end])
         self._buffer = self._buffer[end + 4 :]
         return head
 

@@ -21,7 +21,7 @@ from typing import cast
 from urllib.parse import SplitResult, urlsplit
 
 from ..wire.errors import ServerBusy, UpstreamDisconnected, UpstreamFailure, UpstreamTimeout
-from ..wire.http1 import MAX_HEAD, ResponseHead, parse_response, render_head, response_decoder
+from ..wire.http1 import MAX_HEAD, ResponseHead, parse_response, render_fields, response_decoder
 from ..wire.provider import UpstreamRequest
 from .proxies import Proxies
 from .sockets import peek, readable, set_timeouts
@@ -165,10 +165,14 @@ class Connection:
         """What the socket has, at most 64 KB; empty at its end."""
         try:
             return self.socket.recv(READ_SIZE)
-        except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
-            raise UpstreamTimeout(f"{self.origin.name}: sent nothing for {self._patience:g} s") from None
         except OSError as error:
-            raise UpstreamDisconnected(f"{self.origin.name}: the connection broke ({_reason(error)})") from None
+            raise self.failure(error) from None
+
+    def failure(self, error: OSError) -> UpstreamFailure:
+        """What it means that nothing could be received."""
+        if isinstance(error, BlockingIOError | TimeoutError | ssl.SSLWantReadError):
+            return UpstreamTimeout(f"{self.origin.name}: sent nothing for {self._patience:g} s")
+        return UpstreamDisconnected(f"{self.origin.name}: the connection broke ({_reason(error)})")
 
     def abort(self) -> None:
         """Ends what another thread waits for on this connection: that it opens, or that something comes."""
@@ -259,14 +263,17 @@ class Incoming:
     def pieces(self) -> Iterator[bytes]:
         """The body's bytes, an item a read."""
         data, self._buffer = self._buffer, b""
-        decoder, receive = self._decoder, self._connection.receive
+        decoder, receive = self._decoder, self._connection.socket.recv
         decoded = decoder.feed if self._inflate is None else self._payload
         while True:
             if payload := decoded(data):
                 yield payload
             if decoder.ended:
                 return
-            data = receive()
+            try:
+                data = receive(READ_SIZE)
+            except OSError as error:
+                raise self._connection.failure(error) from None
             if not data:
                 self._at_end()
                 return
@@ -347,12 +354,17 @@ class ConnectionPool:
 
     def _send(self, connection: Connection, request: UpstreamRequest) -> Incoming:
         origin = connection.origin
-        headers = [("host", origin.host), *connection.proxy_headers.items(), *request.headers]
-        if request.body or request.method == "POST":
-            headers.append(("content-length", str(len(request.body))))
         target = connection.absolute_form + origin.path(request.path)
+        line = f"{request.method} {target} HTTP/1.1\r\nhost: {origin.host}\r\n"
+        if request.body or request.method == "POST":
+            line += f"content-length: {len(request.body)}\r\n"
+        head = (
+            line.encode("latin-1", "replace"),
+            render_fields(connection.proxy_headers.items()),
+            render_fields(request.headers),
+        )
         connection.wait_for(request.patience or origin.idle_timeout)
-        connection.send(render_head(f"{request.method} {target} HTTP/1.1", headers), request.body)
+        connection.send(b"%b%b%b\r\n" % head, request.body)
         return Incoming(connection, request.method)
 
     def _take(self, origin: Origin) -> Connection | None:

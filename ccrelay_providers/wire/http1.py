@@ -6,9 +6,9 @@ The standard library's parsers go through `email.parser`, 53 µs a head; these t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .errors import InvalidRequest, RelayError, RequestTooLarge, UpstreamDisconnected
 
@@ -27,15 +27,22 @@ _TEXT = bytes(byte for byte in range(256) if byte == 9 or (byte >= 32 and byte !
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 
 
-class Headers(list[tuple[str, str]]):
+Field = tuple[str, str]
+
+
+class Headers(list[Field]):
     """Header fields in order, their names in the case they came in; complete when made. `get` asks by lower-case name.
 
-    Of a field given twice `get` knows the first.
+    Of a field given twice `get` knows the first. lowered: the same fields with lower-case names, if they are known.
     """
 
-    def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(self, fields: Iterable[Field] = (), lowered: Sequence[Field] | None = None) -> None:
         super().__init__(fields)
-        self._first = {_lower(name): value for name, value in reversed(self)}
+        if lowered is None:
+            lowered = [(_lower(name), value) for name, value in self]
+        self._first = dict(reversed(lowered))
+        self.made: dict[object, Any] = {}
+        """What somebody made of these fields alone, by who made it: a client's next request has them again."""
 
     def get(self, name: str, default: str | None = None) -> str | None:
         return self._first.get(name, default)
@@ -56,6 +63,26 @@ class Headers(list[tuple[str, str]]):
         if listed in _PLAIN_CONNECTION:
             return HOP_BY_HOP
         return HOP_BY_HOP.union(name.strip() for name in listed.split(","))
+
+    def with_length(self, position: int, length: str) -> Headers:
+        """The same fields but for content-length, which stands at `position`."""
+        headers = Headers.__new__(Headers)
+        headers.extend(self)
+        headers[position] = (self[position][0], length)
+        headers._first = {**self._first, "content-length": length}
+        headers.made = self.made
+        return headers
+
+
+class Fields(tuple[Field, ...]):
+    """Header fields to be sent, perhaps again and again: they are rendered once."""
+
+    rendered: bytes
+
+    def __new__(cls, fields: Sequence[Field]) -> Fields:
+        made = super().__new__(cls, fields)
+        made.rendered = render_fields(fields)
+        return made
 
 
 class RequestHead(NamedTuple):
@@ -81,6 +108,38 @@ def parse_request(head: bytes) -> RequestHead:
     return RequestHead(match[1], match[2], int(match[3]), headers)
 
 
+_LENGTH = re.compile(rb"(?i)\r\ncontent-length:[ \t]*([0-9]{1,15})(?=\r\n|\Z)")
+
+
+class RequestHeads:
+    """Parses the heads that come on one connection. A client's heads differ in content-length alone: what is as it was
+    in the last one is compared, not parsed again.
+    """
+
+    def __init__(self) -> None:
+        self._last: RequestHead | None = None
+        self._before = self._behind = b""  # of the last head, what stands around its length
+
+    def parse(self, head: bytes) -> RequestHead:
+        """`head` ends before its blank line. Raises InvalidRequest."""
+        length = head[len(self._before) : len(head) - len(self._behind)]
+        if self._last is None or not (
+            length.isdigit() and len(length) <= 15 and head.startswith(self._before) and head.endswith(self._behind)
+        ):
+            return self._parsed(head)
+        headers = self._last.headers.with_length(self._position, length.decode())
+        return self._last._replace(headers=headers)
+
+    def _parsed(self, head: bytes) -> RequestHead:
+        parsed = parse_request(head)
+        match = _LENGTH.search(head)
+        self._last = parsed if match and not parsed.headers.repeats else None
+        if match:
+            self._before, self._behind = head[: match.start(1)], head[match.end(1) :]
+            self._position = self._before.count(b"\r\n") - 1
+        return parsed
+
+
 def parse_response(head: bytes) -> ResponseHead:
     """`head` ends before its blank line. Raises UpstreamDisconnected."""
     first, headers = _split(head, UpstreamDisconnected)
@@ -92,18 +151,34 @@ def parse_response(head: bytes) -> ResponseHead:
 
 def _split(head: bytes, error: type[RelayError]) -> tuple[str, Headers]:
     """The first line and the fields. Bare CR and LF, control characters and folded lines are refused."""
-    if head.translate(None, _TEXT) != b"\r\n" * head.count(b"\r\n"):
-        raise error("a header field is malformed")
-    first, *lines = head.decode("latin-1").split("\r\n")
+    first, *lines = head.split(b"\r\n")
     if len(lines) > MAX_HEADERS:
         raise error(f"more than {MAX_HEADERS} header fields")
-    fields = []
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon or not _lower(name):
-            raise error("a header field is malformed")
-        fields.append((name, value.strip(" \t")))
-    return first, Headers(fields)
+    if first.translate(None, _TEXT):
+        raise error("the first line is malformed")
+    pairs = [_known.get(line) or _checked(line, error) for line in lines]
+    return first.decode("latin-1"), Headers([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+
+
+MAX_LINES, MAX_LINE = 1024, 256
+_known: dict[bytes, tuple[Field, Field]] = {}
+"""Lines that were checked once, as fields: nearly all of a head stood in the one before it. No credential is kept."""
+_UNKEPT = frozenset({"authorization", "x-api-key", "x-ccrelay-token", "cookie", "content-length"})
+
+
+def _checked(line: bytes, error: type[RelayError]) -> tuple[Field, Field]:
+    """A line's field, and the same with its name in lower case."""
+    name, colon, value = line.decode("latin-1").partition(":")
+    lower = _lower(name)
+    if not colon or not lower or line.translate(None, _TEXT):
+        raise error("a header field is malformed")
+    value = value.strip(" \t")
+    pair = (name, value), (lower, value)
+    if len(line) <= MAX_LINE and lower not in _UNKEPT:
+        if len(_known) >= MAX_LINES:
+            _known.clear()
+        _known[line] = pair
+    return pair
 
 
 @lru_cache(256)
@@ -154,6 +229,9 @@ class ChunkedDecoder:
     def feed(self, data: bytes) -> bytes:
         """The payload in `data`. Raises the error given at the start if the framing is broken."""
         if self._between:
+            size, _, rest = data.partition(b"\r\n")
+            if _sizes.get(size) == len(rest) - 2 and rest.endswith(b"\r\n"):
+                return rest[:-2]
             last = data.endswith(_LAST)
             payload = _whole_chunks(data[: -len(LAST_CHUNK)] if last else data)
             if payload is not None:
@@ -196,9 +274,10 @@ class ChunkedDecoder:
         match = _CHUNK_SIZE.fullmatch(line)
         if match is None:
             raise self._error("the chunked framing is broken")
-        if len(_sizes) < MAX_SIZES and len(line) < MAX_SIZE_LINE:
-            _sizes[line[:-2]] = int(match[1], 16)
-        return int(match[1], 16)
+        size = int(match[1], 16)
+        if size and len(_sizes) < MAX_SIZES and len(line) < MAX_SIZE_LINE:
+            _sizes[line[:-2]] = size
+        return size
 
     def _size(self, line: bytes) -> None:
         self._left = self._size_of(line)
@@ -267,18 +346,26 @@ def response_decoder(head: ResponseHead, method: str) -> ChunkedDecoder | Length
 
 
 def render_head(first: str, headers: Iterable[tuple[str, str]]) -> bytes:
-    """A request's or response's head, its blank line included. A value cannot start a new line.
+    """A request's or response's head, its blank line included.
 
     first: the first line, or several that are known to be well-formed.
     """
+    return b"%b\r\n%b\r\n" % (first.encode("latin-1", "replace"), render_fields(headers))
+
+
+def render_fields(headers: Iterable[Field]) -> bytes:
+    """Fields, each with its CRLF. A value cannot start a new line."""
+    if isinstance(headers, Fields):
+        return headers.rendered
     lines = [f"{name}: {value}" for name, value in headers]
     if not "".join(lines).isprintable():
         lines = [_BAD_VALUE.sub(" ", line) for line in lines]
-    return "\r\n".join([first, *lines, "\r\n"]).encode("latin-1", "replace")
+    return "\r\n".join([*lines, ""]).encode("latin-1", "replace")
 
 
-def chunk(payload: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(payload), payload)
+def chunk(payload: bytes, last: bool = False) -> bytes:
+    """A chunk; the last with the end of the body behind it."""
+    return b"%x\r\n%b\r\n%b" % (len(payload), payload, LAST_CHUNK if last else b"")
 
 
 def check_head_size(head: bytes | bytearray) -> None:

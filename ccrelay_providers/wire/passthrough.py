@@ -11,15 +11,17 @@ from typing import Any
 from .errors import RelayError, UpstreamDisconnected
 from .messages import Json, dumps, loads
 from .provider import Report
-from .sse import encode, parse, whole_events
+from .sse import WholeEvents, encode, parse
 
 Repair = Callable[[str, Json], bool | Json]
 """(event name, its data) → whether the data was changed in place, or an event that is to go before it."""
 
 _DELTA = b"event: content_block_delta\n"
 _START = b'event: content_block_start\ndata: {"type":"content_block_start",'
-MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}'
 _STOP = b'event: content_block_stop\ndata: {"type":"content_block_stop",'
+_PING = b'event: ping\ndata: {"type": "ping"}'
+MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}'
+_MANY = 4096  # bytes from which a run of deltas is skipped as a whole
 
 
 class Passthrough:
@@ -40,7 +42,7 @@ class Passthrough:
         self._model, self._report, self._error = model, report, error
         self._repair, self._watches = repair, watches
         self._held: list[bytes] = []  # events before the first content
-        self._committed = False
+        self._committed = self._started = False
         self._open_blocks = 0
 
     def stream(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -48,31 +50,38 @@ class Passthrough:
 
         What came before an error in the same read is sent, unless nothing was yet: then another candidate may answer.
         """
-        started = False
-        for block in whole_events(pieces):
-            if self._committed and self._only_plain_deltas(block):
-                yield block
+        events = WholeEvents()
+        for piece in pieces:
+            if self._committed and not events.rest and self._only_plain_deltas(piece):
+                yield piece
                 continue
-            out, failure = self._block(block)
-            if failure is not None and not started:
-                raise failure
-            if not self._committed:
-                self._held.append(out)
-            elif out:
-                yield b"".join([*self._held, out]) if self._held else out
-                self._held.clear()
-                started = True
-            if failure is not None:
-                raise failure
+            yield from self._looked_at(events.feed(piece))
             if self._report.ended:
                 return
-        yield self._missing_end()
+        yield from self._looked_at(events.end())
+        if not self._report.ended:
+            yield self._missing_end()
 
-    def _only_plain_deltas(self, block: bytes) -> bool:
+    def _looked_at(self, block: bytes) -> Iterator[bytes]:
+        out, failure = self._block(block)
+        if failure is not None and not self._started:
+            raise failure
+        if not self._committed:
+            self._held.append(out)
+        elif out:
+            yield b"".join([*self._held, out]) if self._held else out
+            self._held.clear()
+            self._started = True
+        if failure is not None:
+            raise failure
+
+    def _only_plain_deltas(self, piece: bytes) -> bool:
         """The common case, told apart quickly. No line of JSON ends in the words that name a delta."""
-        if self._watches is not None and self._watches in block:
+        if not piece.startswith(_DELTA) or (self._watches is not None and self._watches in piece):
             return False
-        return block.count(_DELTA) == block.count(b"\n\n") and block.startswith(_DELTA) and not self._report.ended
+        if piece.find(b"\n\n") == len(piece) - 2:
+            return True
+        return piece.endswith(b"\n\n") and piece.count(_DELTA) == piece.count(b"\n\n")
 
     def _missing_end(self) -> bytes:
         """A stop reason and no open block: only message_stop is missing, and nothing of the answer."""
@@ -84,7 +93,7 @@ class Passthrough:
 
     def _block(self, block: bytes) -> tuple[bytes, RelayError | None]:
         """Whole events as they go on, and what ended the stream among them."""
-        if self._watches is not None:
+        if self._watches is not None or len(block) < _MANY:
             return self._events(block)
         before, deltas, after = _deltas_apart(block)
         out, failure = self._events(before)
@@ -127,6 +136,8 @@ class Passthrough:
 
     def _event(self, event: bytes) -> bytes:
         """The event as it goes on: itself, the very object, if nothing in it changes; empty if it goes nowhere."""
+        if event == _PING:
+            return event if self._committed and not self._report.ended else b""
         name, text = parse(event.strip(b"\n"))
         if not text:
             return event if self._committed else b""

@@ -25,26 +25,40 @@ def encode(event: str, data: bytes) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (event.encode("utf-8", "replace"), data)
 
 
-def whole_events(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes cut after blank lines: each item is one or more whole events, and leaves as soon as it is whole.
+class WholeEvents:
+    """Cuts a stream after blank lines. `rest` is what of an event has come and has no end yet."""
 
-    CR and CRLF become LF: inside JSON data a raw CR cannot occur. An event that never ended is left out. Raises
-    UpstreamDisconnected at one that is longer than any.
-    """
-    rest = b""
-    for piece in pieces:
-        if not rest and piece.endswith(b"\n\n") and b"\r" not in piece:
-            yield piece
-            continue
-        data = _line_feeds(rest + piece)
+    def __init__(self) -> None:
+        self.rest = b""
+
+    def feed(self, piece: bytes) -> bytes:
+        """The events that are whole with this piece, perhaps none; the piece itself if it is cut so already.
+
+        CR and CRLF become LF: inside JSON data a raw CR cannot occur. Raises UpstreamDisconnected at an event that is
+        longer than any.
+        """
+        if not self.rest and piece.endswith(b"\n\n") and b"\r" not in piece:
+            return piece
+        data = _line_feeds(self.rest + piece)
         if len(data) > LONGEST_EVENT:
             raise UpstreamDisconnected(f"an event is longer than {LONGEST_EVENT >> 20} MB")
         end = data.rfind(b"\n\n") + 2
-        rest = data if end < 2 else data[end:]
-        if end >= 2:
-            yield data[:end]
-    if rest.endswith(b"\n\r"):  # lines that end in CR alone, at the end of the stream
-        yield rest[:-1] + b"\n"
+        self.rest = data if end < 2 else data[end:]
+        return b"" if end < 2 else data[:end]
+
+    def end(self) -> bytes:
+        """At the end of the stream: the last event, if its lines end in CR alone. One that never ended is left out."""
+        return self.rest[:-1] + b"\n" if self.rest.endswith(b"\n\r") else b""
+
+
+def whole_events(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes cut after blank lines: each item is one or more whole events."""
+    events = WholeEvents()
+    for piece in pieces:
+        if block := events.feed(piece):
+            yield block
+    if block := events.end():
+        yield block
 
 
 def _line_feeds(data: bytes) -> bytes:
