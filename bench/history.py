@@ -25,7 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ccrelay_providers import PROVIDERS
-from ccrelay_providers.wire import history, plain
+from ccrelay_providers.wire import history, plain, signs
 from ccrelay_providers.wire.http1 import Headers
 from ccrelay_providers.wire.messages import MessagesRequest, dumps
 from ccrelay_providers.wire.provider import Model, Report, Target
@@ -73,15 +73,20 @@ def best(work: Callable[[], object], runs: int) -> float:
 def measure(megabytes: float, mixed: bool, runs: int) -> None:
     raw = conversation(megabytes, mixed)
     request = MessagesRequest(raw, HEADERS, "req_1")
-    look = best(lambda: history.may_need_repair(raw), runs)
+    first, again = best(lambda: looked_at_anew(raw), runs), best(lambda: signs.signs(raw), runs)
     parse = best(lambda: MessagesRequest(raw, HEADERS, "req_1").body, runs)
     kind = "mixed" if mixed else "own"
-    print(f"{megabytes:g} MB {kind:6} look {look:6.2f}   parse {parse:6.2f}")
+    print(f"{megabytes:g} MB {kind:6} look {first:6.2f}   look again {again:6.2f}   parse {parse:6.2f}")
     for name in ("anthropic", "zai", "ollama"):
         target = Target(name, name, "http://x", Model("m", context=10**9), api_key="k", num_ctx=10**9)
         alone = best(partial(changed, request, name), runs)
         whole = best(partial(prepared, request, target), runs)
         print(f"  {name:12} history {alone:6.2f}   prepare {whole:6.2f}")
+
+
+def looked_at_anew(raw: bytes) -> None:
+    signs._seen.clear()
+    signs.signs(raw)
 
 
 def changed(request: MessagesRequest, name: str) -> object:

@@ -60,7 +60,7 @@ def count_tokens(request: MessagesRequest, target: Target) -> UpstreamRequest | 
 
 def _body(request: MessagesRequest, target: Target, report: Report) -> bytes:
     unfit = target.model.id not in request.model and _unfit_thinking(request.raw, target.model.id)
-    if not unfit and not history.may_need_repair(request.raw):
+    if not unfit and not request.signs.foreign:
         return request.with_model(target.model.id)
     dropped: Counter[str] = Counter()
     body = _with_fitting_thinking(request.body, target.model.id, dropped) if unfit else request.body

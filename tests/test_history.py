@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import unittest
 from collections import Counter
 from typing import Any
@@ -28,27 +27,6 @@ class MarkTests(unittest.TestCase):
     def test_no_signature_is_nobodys(self) -> None:
         for nothing in ("", None, 5):
             self.assertEqual((None, ""), history.provenance(nothing))
-
-
-class GlanceTests(unittest.TestCase):
-    def test_what_needs_repair_is_never_overlooked(self) -> None:
-        for content in (
-            [GLMS], [UNSIGNED], [{"type": "thinking", "thinking": "x"}], [{**UNSIGNED, "signature": None}],
-            [CLAUDES, {"type": "thinking", "thinking": "x"}], [result("functions.Bash:0")], [result("call_1")],
-            [result("toolu_1"), result("toolu_1")], [text("")], [text(" \n\t")],
-            [SEARCH], [{**FOUND, "tool_use_id": "x"}],
-            [{"type": "redacted_thinking", "data": history.mark("zai", "x")}],
-        ):  # fmt: skip
-            for separators in ((",", ":"), (", ", ": ")):
-                with self.subTest(content=content, separators=separators):
-                    raw = json.dumps({"messages": [user(*content)]}, separators=separators).encode()
-                    self.assertTrue(history.may_need_repair(raw))
-
-    def test_a_conversation_of_anthropics_is_not_parsed(self) -> None:
-        own = {**SEARCH, "id": "srvtoolu_1"}
-        turns = [assistant(CLAUDES, own, {**FOUND, "tool_use_id": "srvtoolu_1"}, call("toolu_01"))]
-        body = {"messages": [*turns, user(result("toolu_01"), text("a:b"))]}
-        self.assertFalse(history.may_need_repair(json.dumps(body).encode()))
 
 
 class TowardsAnthropicTests(unittest.TestCase):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import unittest
 from typing import Any
 
-from ccrelay_providers.wire.use_lines import REFUSES, SAYS, UseLines, find, may_be_in
+from ccrelay_providers.wire.use_lines import REFUSES, SAYS, UseLines, find
 
 Json = dict[str, Any]
 REMINDER = {"type": "text", "text": "<system-reminder>\nlorem\n</system-reminder>\n"}
@@ -61,17 +60,6 @@ class TestLine(unittest.TestCase):
         result = {"type": "tool_result", "tool_use_id": "t", "content": [text("/use a")]}
         for message in (assistant("/use a"), {"role": "system", "content": "/use a"}, user(result)):
             self.assertIsNone(find({"messages": [message]}))
-
-    def test_the_look_at_bytes_finds_every_line(self) -> None:
-        for words in ("/use a", "  /use a", "\n\t /use", "/use\n"):
-            for content in (words, [text(words)]):
-                raw = json.dumps({"messages": [{"role": "user", "content": content}]}).encode()
-                self.assertTrue(may_be_in(raw), raw)
-                self.assertTrue(may_be_in(raw.replace(b"/", rb"\/")), raw)
-
-    def test_the_look_at_bytes_passes_over_paths(self) -> None:
-        for words in ("/users/me", "see /use a", "cat /use", "/user", "x\n/use a"):
-            self.assertFalse(may_be_in(json.dumps(user(words)).encode()), words)
 
 
 class TestConversation(unittest.TestCase):

@@ -6,7 +6,7 @@ import unittest
 from random import Random
 from unittest import mock
 
-from ccrelay_providers.wire import blocks, history, names, plain
+from ccrelay_providers.wire import blocks, history, names, plain, signs
 from tests.walks import Walk
 
 SEEDS = (0, 1004, 1017, 1043)  # once failed: thinking lost in a loop, text behind results, ids of Z.AI's that repeat
@@ -41,7 +41,7 @@ class WalkTests(unittest.TestCase):
             ("another's thinking stays", history, "_foreign_thinking_block", {"return_value": False}),
             ("another's server tools stay", history, "_foreign_server_tool", {"return_value": False}),
             ("the loop thinks on", history, "_tool_loop_without_thinking", {"return_value": False}),
-            ("nothing seems foreign", history, "may_need_repair", {"return_value": False}),
+            ("nothing seems foreign", signs, "_foreign", {"return_value": False}),
             ("ids repeat", names.Ids, "call", {"side_effect": str}),
             ("names stay long", names, "short_name", {"side_effect": lambda name, _: name}),
             ("long names stay short", names, "long_name", {"side_effect": lambda name, *_: name}),

@@ -60,7 +60,7 @@ class Pins:
         Raises NotFound for a header that names no model, InvalidRequest for a pin whose model is gone.
         """
         header = asked.headers.get(HEADER) or None
-        lines = use_lines.find(asked.body) if self._reads_lines and use_lines.may_be_in(asked.raw) else None
+        lines = use_lines.find(asked.body) if self._reads_lines and asked.signs.use_line else None
         if header is None and lines is None:
             return self._remembered(asked) if self._pins else Choice(asked, asked.model)
         if lines is not None:

@@ -16,6 +16,7 @@ from .errors import InvalidRequest
 from .http1 import Headers
 from .names import safe_name
 from .provider import Report
+from .signs import Signs, signs
 from .sse import ServerSentEvent, encode
 
 Json = dict[str, Any]
@@ -78,6 +79,7 @@ class MessagesRequest:
         self._counting = counting
         self._body: Json | None = None
         self._estimate: int | None = None
+        self._signs: Signs | None = None
         self._spans: list[Span] | None = None  # of the model, in bytes
         self._message_spans: list[Span] = []  # in characters
         self.model, self.stream = self._glance() or self._look()
@@ -194,6 +196,13 @@ class MessagesRequest:
     def with_body(self, body: Json) -> MessagesRequest:
         """The same request with another conversation."""
         return MessagesRequest(self.written(body), self.headers, self.id, self.query, self._counting)
+
+    @property
+    def signs(self) -> Signs:
+        """What the bytes tell without a parse."""
+        if self._signs is None:
+            self._signs = signs(self.raw)
+        return self._signs
 
     @property
     def estimate(self) -> int:
