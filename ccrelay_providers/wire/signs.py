@@ -2,7 +2,7 @@
 of it? Pure but for a memory of hashes.
 
 A conversation is sent again with every turn, and grows at its end. So it is looked at in blocks, and what was seen in
-one is remembered under its hash: of 4 MB that takes 2 ms, the look 7.
+one is remembered under its hash: of 4 MB that takes 2 ms, the look 12.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-BLOCK, OVERLAP = 8192, 1024
-"""Bytes of a block, and of what follows it that is looked at with it: longer than any sign, white space included."""
+BLOCK = 8192
+"""Bytes after which a block ends, in front of the next brace: no sign goes on beyond one."""
 MAX_BLOCKS = 8192
 
-_SIGN = re.compile(
-    rb'"(?:'
-    rb't(?:ool_use_id"\s*:\s*"(?P<result>[^"]{0,256}"?)'
-    rb'|ext"\s*:\s*"(?:\\[nrtf]|\s){0,256}+(?P<blank>"|\\[nrtf]|\s)'
-    rb'|ype"\s*:\s*"(?P<kind>thinking"|redacted_thinking"|server_tool_use")'
-    rb'|hinking"\s*:\s*\{[^{}]{0,512}"type"\s*:\s*"(?P<enabled>enabled)")'
-    rb'|signature"\s*:\s*(?P<signature>null|"(?:"|ccrelay:)?)'
-    rb'|data"\s*:\s*"(?P<data>ccrelay:)'
-    rb'|id"\s*:\s*"(?P<call>srvtoolu_)'
-    rb'|(?: |\\[nrt]){0,256}+\\?(?P<use>/use[ "\\])'
+_TRACE = re.compile(
+    rb'"t(?:'
+    rb'ool_use_id"\s*:\s*"([^"]*"?)'  # a result's call
+    rb'|ext"\s*:\s*"(?:\\[nrtf]|\s)*(")'  # a blank text
+    rb'|ype"\s*:\s*"(thinking|redacted_thinking|server_tool_use|enabled)"'
     rb")"
 )
+_SIGNATURE = re.compile(rb'"signature"\s*:\s*(null|"(?:"|ccrelay:)?)')
+_CALL = re.compile(rb'"id"\s*:\s*"srvtoolu_')
+_MARKED_DATA = re.compile(rb'"data"\s*:\s*"ccrelay:')
+_USE = re.compile(rb'/use[ "\\]')
+_OPENING = re.compile(rb'"(?: |\\[nrt])*\\?\Z')  # a string has begun, with nothing but white space in it
 _OWN_RESULT = re.compile(rb'(?:srv|mcp)?toolu_[a-zA-Z0-9_-]*"\Z')
 
 
@@ -39,7 +39,7 @@ class Signs(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """Signs that begin in one block. What belongs together, a thinking block and its signature, may not end in it."""
+    """Signs in one block. What belongs together, a thinking block and its signature, may not end in it."""
 
     use_line: bool = False
     foreign: bool = False
@@ -56,8 +56,13 @@ _seen: dict[int, _Seen] = {}
 
 def signs(raw: bytes | bytearray) -> Signs:
     """Of a request's body."""
+    blocks, start = [], 0
     with memoryview(raw) as view:
-        blocks = [_remembered(bytes(view[at : at + BLOCK + OVERLAP])) for at in range(0, len(raw), BLOCK)]
+        while start < len(raw):
+            end = raw.find(b"{", start + BLOCK)
+            end = len(raw) if end < 0 else end
+            blocks.append(_remembered(bytes(view[start:end])))
+            start = end
     telling = [seen for seen in blocks if seen is not _NOTHING]
     return Signs(any(seen.use_line for seen in telling), _foreign(telling))
 
@@ -74,24 +79,26 @@ def _remembered(block: bytes) -> _Seen:
 
 
 def _look(block: bytes) -> _Seen:
-    found = [match for match in _SIGN.finditer(block) if match.start() < BLOCK]
-    if not found:
-        return _NOTHING
-    values: dict[str, list[bytes]] = {name: [] for name in _SIGN.groupindex}
-    for match in found:
-        name = str(match.lastgroup)
-        values[name].append(match[name])
-    strange = [value for value in values["signature"] if value != b'"']
-    alien = [value for value in values["result"] if not _OWN_RESULT.match(value)]
-    return _Seen(
-        bool(values["use"]),
-        bool(values["blank"] or values["enabled"] or strange or alien),
-        tuple(values["result"]),
-        tuple(values["kind"]),
-        len(values["signature"]),
-        len(values["call"]),
-        bool(values["data"]),
+    found = _TRACE.findall(block)
+    results = tuple(result for result, _, _ in found if result)
+    kinds = tuple(kind for _, _, kind in found if kind)
+    signatures = _SIGNATURE.findall(block) if b'"signature"' in block else []  # `in` takes a quarter of the time
+    foreign = (
+        any(blank for _, blank, _ in found)
+        or b"enabled" in kinds
+        or any(signature != b'"' for signature in signatures)
+        or not all(map(_OWN_RESULT.match, results))
     )
+    seen = _Seen(
+        any(_OPENING.search(block, max(0, use.start() - 512), use.start()) for use in _USE.finditer(block)),
+        foreign,
+        results,
+        kinds,
+        len(signatures),
+        len(_CALL.findall(block)) if b'"srvtoolu_' in block else 0,
+        b'"ccrelay:' in block and _MARKED_DATA.search(block) is not None,
+    )
+    return _NOTHING if seen == _NOTHING else seen
 
 
 def _foreign(telling: list[_Seen]) -> bool:
@@ -104,7 +111,7 @@ def _foreign(telling: list[_Seen]) -> bool:
     kinds = [kind for seen in telling for kind in seen.kinds]
     return (
         len(set(results)) < len(results)
-        or kinds.count(b'server_tool_use"') != sum(seen.server_calls for seen in telling)
-        or kinds.count(b'thinking"') != sum(seen.signatures for seen in telling)
-        or (b'redacted_thinking"' in kinds and any(seen.marked_data for seen in telling))
+        or kinds.count(b"server_tool_use") != sum(seen.server_calls for seen in telling)
+        or kinds.count(b"thinking") != sum(seen.signatures for seen in telling)
+        or (b"redacted_thinking" in kinds and any(seen.marked_data for seen in telling))
     )
