@@ -37,7 +37,7 @@ _NOT_FORWARDED = frozenset(
 }
 _NOT_FORWARDED_PREFIXES = ("x-forwarded-", "x-ccrelay-", "sec-")
 _CREDENTIALS = frozenset({"authorization", "x-api-key"})
-_PASSED_BACK = frozenset({"request-id", "retry-after", "x-should-retry", "anthropic-thinking-prefix-mismatch"})
+_PASSED_BACK = ("request-id", "retry-after", "x-should-retry", "anthropic-thinking-prefix-mismatch")
 
 
 SMALLEST_BUDGET, USUAL_BUDGET = 1024, 16384  # of thinking, in tokens; the first is Anthropic's limit
@@ -205,11 +205,11 @@ def _seconds(value: str | None) -> float | None:
 
 def passed_back(headers: Headers, own_credential: bool) -> tuple[tuple[str, str], ...]:
     """Response headers that concern the client. Rate limits of the relay's key would be shown as the user's."""
-    return tuple(
-        (name.lower(), value)
-        for name, value in headers
-        if name.lower() in _PASSED_BACK or (own_credential and name.lower().startswith("anthropic-ratelimit-"))
-    )
+    passed = [(name, value) for name in _PASSED_BACK if (value := headers.get(name)) is not None]
+    if own_credential:
+        limits = ((name.lower(), value) for name, value in headers)
+        passed += [field for field in limits if field[0].startswith("anthropic-ratelimit-")]
+    return tuple(passed)
 
 
 def window(target: Target) -> int | None:

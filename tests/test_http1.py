@@ -7,6 +7,7 @@ import io
 import random
 import socket
 import unittest
+from collections.abc import Callable
 from typing import cast
 from unittest import mock
 
@@ -196,6 +197,49 @@ class RequestTests(unittest.TestCase):
         ):  # fmt: skip
             with self.subTest(head=head), self.assertRaises(InvalidRequest):
                 http1.parse_request(head)
+
+    def test_heads_of_one_connection_are_read_as_if_each_were_the_first(self) -> None:
+        rng = random.Random(6)
+        lines = [
+            b"Host: h", b"content-type: a", b"Content-Length: 7", b"CONTENT-LENGTH:12", b"content-length: x",
+            b"content-length: 7 ", b"x: content-length: 9", b"transfer-encoding: chunked", b"X-Api-Key: k", b"a:\0",
+        ]  # fmt: skip
+        for _ in range(ROUNDS):
+            heads, chosen = http1.RequestHeads(), rng.choices(lines, k=rng.randrange(5))
+            for _ in range(6):
+                if rng.random() < 0.3:
+                    chosen = rng.choices(lines, k=rng.randrange(5))
+                head = b"\r\n".join([rng.choice((b"POST /a HTTP/1.1", b"GET /b HTTP/1.0")), *chosen])
+                head = head.replace(b"7", rng.choice((b"0", b"41", b"4141", b"-1", b"4 1", b"9" * 16)))
+                self.assertEqual(self.read(http1.parse_request, head), self.read(heads.parse, head), head)
+
+    def read(self, parse: Callable[[bytes], http1.RequestHead], head: bytes) -> object:
+        try:
+            parsed = parse(head)
+        except InvalidRequest as error:
+            return error.message
+        return parsed, parsed.headers.get("content-length"), parsed.headers.all("content-length")
+
+    def test_only_the_length_is_read_when_the_rest_is_as_it_was(self) -> None:
+        heads = http1.RequestHeads()
+        first = heads.parse(b"POST / HTTP/1.1\r\nContent-Length: 5\r\nAccept: a")
+        with mock.patch.object(http1, "parse_request", side_effect=AssertionError):
+            second = heads.parse(b"POST / HTTP/1.1\r\nContent-Length: 4711\r\nAccept: a")
+        self.assertEqual([("Content-Length", "4711"), ("Accept", "a")], second.headers)
+        self.assertEqual(("4711", "5"), (second.headers.get("content-length"), first.headers.get("content-length")))
+        self.assertIs(first.headers.made, second.headers.made)
+
+    def test_credentials_and_long_lines_are_not_remembered(self) -> None:
+        secret = b"Authorization: Bearer s3cret\r\nx-api-key: s3cret\r\nCookie: s3cret\r\nx-ccrelay-token: s3cret"
+        http1.parse_request(b"GET / HTTP/1.1\r\n" + secret + b"\r\nx: s3cret" + b"y" * http1.MAX_LINE)
+        self.assertFalse([line for line in http1._known if b"s3cret" in line])
+
+    def test_no_more_lines_are_remembered_than_there_is_room_for(self) -> None:
+        known: dict[bytes, object] = {}
+        with mock.patch.object(http1, "MAX_LINES", 5), mock.patch.object(http1, "_known", known):
+            for number in range(20):
+                self.assertEqual([("x", str(number))], http1.parse_request(b"GET / HTTP/1.1\r\nx: %d" % number).headers)
+                self.assertLessEqual(len(known), 5)
 
     def test_too_much_is_refused(self) -> None:
         most = b"GET / HTTP/1.1" + b"\r\na: b" * http1.MAX_HEADERS

@@ -6,8 +6,10 @@ import json
 import unittest
 from collections.abc import Iterable, Iterator
 from typing import Any
+from unittest import mock
 
 from ccrelay_providers.wire.errors import Overloaded, RelayError, UpstreamDisconnected
+from ccrelay_providers.wire.messages import dumps
 from ccrelay_providers.wire.passthrough import Passthrough
 from ccrelay_providers.wire.provider import Report
 
@@ -16,6 +18,11 @@ Json = dict[str, Any]
 
 def event(kind: str, **fields: Any) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (kind.encode(), json.dumps({"type": kind, **fields}).encode())
+
+
+def compact(kind: str, **fields: Any) -> bytes:
+    """As Anthropic writes it."""
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), dumps({"type": kind, **fields}))
 
 
 PING = event("ping")
@@ -92,6 +99,51 @@ class PassingTests(PassthroughTests):
         for tail in (b"data: [DONE]\n\n", ERROR, PING):
             self.assertEqual(WHOLE, b"".join(self.stream(WHOLE + tail)))
             self.assertEqual(WHOLE, b"".join(self.stream(WHOLE, tail)))
+
+
+class UsualTests(PassthroughTests):
+    """Events in Anthropic's own spelling are not parsed. What comes of them is the same."""
+
+    def told_of(self, raw: bytes, model: str, repair: Any) -> tuple[bytes, Report]:
+        return b"".join(self.stream(raw, model=model, repair=repair)), self.report
+
+    def test_what_is_not_parsed_comes_to_the_same(self) -> None:
+        counts = {"input_tokens": 3, "cache_read_input_tokens": 0, "server_tool_use": {"web_search_requests": 1}}
+        starts: tuple[Json, ...] = (
+            {"model": "m", "id": "1", "usage": counts}, {"model": "n", "usage": counts}, {"id": 1, "usage": counts},
+            {"model": "m"}, {"model": "m", "usage": None}, {"model": "m", "usage": counts, "of": {"usage": {}}},
+            {"model": "m", "of": {"model": "n"}, "usage": {"input_tokens": True, "output_tokens": -1}},
+        )  # fmt: skip
+        ends: tuple[Json, ...] = (
+            {"delta": {"stop_reason": "refusal", "stop_sequence": None}, "usage": {"output_tokens": 9}},
+            {"delta": {"stop_reason": None}, "usage": {"output_tokens": 9}}, {"delta": {"stop_reason": "end_turn"}},
+            {"delta": {"stop_reason": "stop_sequence", "stop_sequence": '"usage":{}'}, "usage": {"output_tokens": 9}},
+        )  # fmt: skip
+        for start in starts:
+            for end in ends:
+                for model in ("m", "n"):
+                    with self.subTest(start=start, end=end, model=model):
+                        raw = compact("message_start", message=start) + OPEN + CLOSE
+                        raw += compact("message_delta", **end) + STOP
+                        usual, parsed = self.told_of(raw, model, None), self.told_of(raw, model, no_repair)
+                        self.assertEqual((parsed[0].replace(b", ", b","), parsed[1]),
+                                         (usual[0].replace(b", ", b","), usual[1]))  # fmt: skip
+
+    def test_they_are_not_parsed(self) -> None:
+        raw = compact("message_start", message={"model": "m", "usage": {"input_tokens": 3}})
+        raw += compact("content_block_start", index=0, content_block={"type": "text", "text": ""})
+        raw += compact("content_block_stop", index=0)
+        raw += compact("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 9})
+        raw += compact("message_stop")
+        with mock.patch.object(Passthrough, "_watch", side_effect=AssertionError):
+            self.assertEqual(raw, b"".join(self.stream(raw, repair=None)))
+        told = self.report
+        self.assertEqual((3, 9, "end_turn"), (told.input_tokens, told.output_tokens, told.stop_reason))
+
+    def test_a_broken_one_is_a_failure(self) -> None:
+        for broken in (b'{"type":"message_start","message":{"model":"m","usage":{"input', b'{"type":"message_start",'):
+            with self.subTest(broken), self.assertRaises(UpstreamDisconnected):
+                self.stream(b"event: message_start\ndata: %b\n\n" % broken + OPEN, repair=None)
 
 
 class HoldingTests(PassthroughTests):

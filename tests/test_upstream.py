@@ -136,7 +136,7 @@ class TestRequest(PoolTest):
         server = Server(self)
         self.ask(self.origin(server, "/api"), UpstreamRequest("POST", "/v1/messages?beta=true", (("X-A", "1"),), b"{}"))
         head = (
-            f"POST /api/v1/messages?beta=true HTTP/1.1\r\nhost: 127.0.0.1:{server.port}\r\nX-A: 1\r\ncontent-length: 2"
+            f"POST /api/v1/messages?beta=true HTTP/1.1\r\nhost: 127.0.0.1:{server.port}\r\ncontent-length: 2\r\nX-A: 1"
         )
         self.assertEqual(server.requests, [head.encode() + b"\r\n\r\n{}"])
 

@@ -9,7 +9,7 @@ import random
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 
 from ..wire.errors import NotFound
@@ -63,18 +63,17 @@ class Router:
         """The candidate without an ability that its upstream denied; remembered."""
         return self._catalog.learn(candidate, ability)
 
-    @contextmanager
-    def running(self, candidate: Candidate) -> Iterator[None]:
-        """Counts the request as the candidate's load."""
+    def running(self, candidate: Candidate) -> _Running:
+        """Counts the request as the candidate's load while the body runs."""
+        return _Running(self, candidate.id)
+
+    def count(self, candidate: str, more: int) -> None:
         with self._lock:
-            self._running[candidate.id] += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._running[candidate.id] -= 1
-                if not self._running[candidate.id]:
-                    del self._running[candidate.id]  # an unknown claude-… name may be any
+            running = self._running.get(candidate, 0) + more
+            if running:
+                self._running[candidate] = running
+            else:
+                del self._running[candidate]  # an unknown claude-… name may be any
 
     def load(self, provider: str) -> int:
         """Requests that are running at a provider, or wait in its line."""
@@ -142,3 +141,16 @@ class Router:
         "shuffle": _shuffle,
         "least-busy": _least_busy,
     }
+
+
+class _Running:
+    """A context; a generator would cost as much again as what is done in it."""
+
+    def __init__(self, router: Router, candidate: str) -> None:
+        self._router, self._candidate = router, candidate
+
+    def __enter__(self) -> None:
+        self._router.count(self._candidate, 1)
+
+    def __exit__(self, *exception: object) -> None:
+        self._router.count(self._candidate, -1)

@@ -151,15 +151,16 @@ class Connection:
 
     def send(self, head: bytes, body: bytes) -> None:
         """A small body in one write with its head. A peer that closes early may have answered: reading will tell."""
-        with suppress(OSError):
-            try:
-                if len(body) <= READ_SIZE:
-                    self._http.send(head + body)
-                else:
-                    self._http.send(head)
-                    self._http.send(body)
-            except (BlockingIOError, TimeoutError, ssl.SSLWantWriteError):
-                raise UpstreamTimeout(f"{self.origin.name}: took no data for {SEND_TIMEOUT:g} s") from None
+        try:
+            if len(body) <= READ_SIZE:
+                self._http.send(head + body)
+            else:
+                self._http.send(head)
+                self._http.send(body)
+        except (BlockingIOError, TimeoutError, ssl.SSLWantWriteError):
+            raise UpstreamTimeout(f"{self.origin.name}: took no data for {SEND_TIMEOUT:g} s") from None
+        except OSError:
+            pass
 
     def receive(self) -> bytes:
         """What the socket has, at most 64 KB; empty at its end."""

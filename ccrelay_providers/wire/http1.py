@@ -127,8 +127,8 @@ class RequestHeads:
             length.isdigit() and len(length) <= 15 and head.startswith(self._before) and head.endswith(self._behind)
         ):
             return self._parsed(head)
-        headers = self._last.headers.with_length(self._position, length.decode())
-        return self._last._replace(headers=headers)
+        method, target, version, headers = self._last
+        return RequestHead(method, target, version, headers.with_length(self._position, length.decode()))
 
     def _parsed(self, head: bytes) -> RequestHead:
         parsed = parse_request(head)

@@ -68,6 +68,11 @@ def loads(data: bytes | str) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def loads_first(data: bytes) -> Any:
+    """The value that `data` begins with. Raises ValueError if it is not JSON."""
+    return _decoder.raw_decode(data.decode())[0]
+
+
 class MessagesRequest:
     """A request to /v1/messages. `raw` are the client's bytes; `body` must not be edited: copies are.
 
@@ -102,8 +107,11 @@ class MessagesRequest:
 
         Not proof against one in the middle, or a key written with escapes, which nobody sends by accident.
         """
-        end = max(position, len(self.raw) - _NEAR)
-        return any(_AGAIN.search(self.raw, start, start + _NEAR) for start in (position, end))
+        for start in (position, max(position, len(self.raw) - _NEAR)):
+            place = self.raw.find(b'"model"', start, start + _NEAR)
+            if place >= 0 and _AGAIN.search(self.raw, place, start + _NEAR):
+                return True
+        return False
 
     def _look(self) -> tuple[str, bool]:
         model, stream = self.body.get("model"), self.body.get("stream", False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-BLOCK = 8192
+BLOCK = 16384
 """Bytes after which a block ends, in front of the next brace: no sign goes on beyond one."""
 MAX_BLOCKS = 8192
 
