@@ -14,7 +14,7 @@ PACKAGE = "ccrelay_providers"
 
 FLOORS = [  # low to high; a module imports only from lower floors
     "wire/errors",
-    "wire/sse wire/tokens wire/names wire/provider wire/signs",
+    "wire/sse wire/tokens wire/names wire/provider wire/signs wire/members",
     "wire/http1",
     "wire/messages",
     "wire/blocks wire/passthrough wire/ollama_lines wire/ollama_schema wire/text_tools wire/zai_errors",

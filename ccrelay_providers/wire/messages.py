@@ -14,13 +14,13 @@ from typing import Any
 from . import tokens
 from .errors import InvalidRequest
 from .http1 import Headers
+from .members import Span, decoder, in_bytes, parse, parse_long
 from .names import safe_name
 from .provider import Report
 from .signs import Signs, signs
 from .sse import ServerSentEvent, encode
 
 Json = dict[str, Any]
-Span = tuple[int, int]
 
 GLANCE_FROM = 32768
 """Bytes from which a body in Claude Code's order of keys is not parsed before it is sent: 4 MB take 12 ms.
@@ -33,8 +33,6 @@ _FIRST_KEY = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"model"\s*:\s*"([A-Za-z0-9._:/@
 _LAST_KEY = re.compile(rb',\s*"stream"\s*:\s*(true|false)\s*\}\s*\Z')
 _AGAIN = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"\s*,')  # an object's last key is inside one
 _NEAR = 4096
-_SPACE = re.compile(r"[ \t\r\n]*")
-
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # json.dumps makes one a call, 2 µs each
 _encode_ascii = json.JSONEncoder(separators=(",", ":")).encode
@@ -53,24 +51,17 @@ def dumps_ascii(value: Any) -> bytes:
     return _encode_ascii(value).encode()
 
 
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-_decoder = json.JSONDecoder(parse_constant=_no_constant)
-
-
 def loads(data: bytes | str) -> Any:
     """Raises ValueError for everything that is not JSON: also NaN, a lone surrogate's bytes, or nesting without end."""
     try:
-        return _decoder.decode(data if isinstance(data, str) else data.decode())
+        return decoder.decode(data if isinstance(data, str) else data.decode())
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
 def loads_first(data: bytes) -> Any:
     """The value that `data` begins with. Raises ValueError if it is not JSON."""
-    return _decoder.raw_decode(data.decode())[0]
+    return decoder.raw_decode(data.decode())[0]
 
 
 class MessagesRequest:
@@ -86,7 +77,7 @@ class MessagesRequest:
         self._estimate: int | None = None
         self._signs: Signs | None = None
         self._spans: list[Span] | None = None  # of the model, in bytes
-        self._message_spans: list[Span] = []  # in characters
+        self._message_spans: list[Span] = []
         self.model, self.stream = self._glance() or self._look()
 
     def _glance(self) -> tuple[str, bool] | None:
@@ -145,12 +136,10 @@ class MessagesRequest:
     def _parse(self) -> Json:
         """The top-level object. A large one may have to be written anew, so the places of its messages are kept."""
         try:
-            text = self.raw.decode()
-            if len(self.raw) < GLANCE_FROM:
-                body = _decoder.decode(text)
-            else:
-                body, spans, self._message_spans = _members(text)
-                self._spans = _in_bytes(text, spans)
+            if len(self.raw) >= GLANCE_FROM and (long := parse_long(self.raw)):
+                self._spans, self._message_spans = long.model, long.messages
+                return long.body
+            body = decoder.decode(self.raw.decode())
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"the body is not UTF-8: byte {error.start} cannot be read") from None
         except json.JSONDecodeError as error:
@@ -170,7 +159,7 @@ class MessagesRequest:
                 self._spans = [(first.start(1) - 1, first.end(1) + 1)]
             else:
                 text = self.raw.decode()
-                self._spans = _in_bytes(text, _members(text)[1])
+                self._spans = in_bytes(text, parse(text)[1])
         return self._spans
 
     def with_model(self, name: str) -> bytes:
@@ -184,22 +173,19 @@ class MessagesRequest:
         return b"".join([*parts, self.raw[position:]])
 
     def written(self, body: Json) -> bytes:
-        """`body` as JSON. Those of its messages that are the very objects of `self.body` stand in the client's bytes:
-        to write a long conversation anew takes as long as to parse it."""
-        text = self.raw.decode()
-        places = self._message_spans or _members(text)[2]
-        spans = {id(own): span for own, span in zip(self.body["messages"], places, strict=False)}
-
-        def value(key: str) -> str:
-            if key != "messages":
-                return _encode(body[key])
-            ours = ((message, spans.get(id(message))) for message in body[key])
-            return "[" + ",".join([text[slice(*span)] if span else _encode(message) for message, span in ours]) + "]"
-
-        try:
-            return ("{" + ",".join([f"{_encode(key)}:{value(key)}" for key in body]) + "}").encode()
-        except UnicodeEncodeError:
+        """`body` as JSON. Those of a long conversation's messages that are the very objects of `self.body` are the
+        client's bytes: to write them anew takes as long as to parse them."""
+        spans = {id(own): span for own, span in zip(self.body["messages"], self._message_spans, strict=False)}
+        if not spans:
             return dumps(body)
+
+        def value(key: str) -> bytes:
+            if key != "messages":
+                return dumps(body[key])
+            ours = ((message, spans.get(id(message))) for message in body[key])
+            return b"[%b]" % b",".join([self.raw[slice(*span)] if span else dumps(message) for message, span in ours])
+
+        return b"{%b}" % b",".join([b"%b:%b" % (dumps(key), value(key)) for key in body])
 
     def with_body(self, body: Json) -> MessagesRequest:
         """The same request with another conversation."""
@@ -229,71 +215,6 @@ class MessagesRequest:
         session = self.headers.get("x-claude-code-session-id")
         named = f"{session or ''}/{agent}" if agent else session
         return named if named is not None and len(named) <= LONGEST_NAME else None
-
-
-def _in_bytes(text: str, spans: list[Span]) -> list[Span]:
-    offsets = [(len(text[:start].encode()), len(text[start:end].encode())) for start, end in spans]
-    return [(offset, offset + length) for offset, length in offsets]
-
-
-def _members(text: str) -> tuple[Json, list[Span], list[Span]]:
-    """Like json.loads for an object, with the spans of the values of its key `model`, and of its messages."""
-    position = _skip(text, 0)
-    if text[position : position + 1] != "{":
-        raise json.JSONDecodeError("expected an object", text, position)
-    body: Json = {}
-    spans: list[Span] = []
-    messages: list[Span] = []
-    position = _skip(text, position + 1)
-    closed = text[position : position + 1] == "}"
-    while not closed:
-        if text[position : position + 1] != '"':
-            raise json.JSONDecodeError("expected a key in double quotes", text, position)
-        key, position = _decoder.raw_decode(text, position)
-        position = _expect(text, _skip(text, position), ":")
-        start = _skip(text, position)
-        if key == "messages" and text[start : start + 1] == "[":
-            body[key], messages, end = _elements(text, start)
-        else:
-            body[key], end = _decoder.raw_decode(text, start)
-        if key == "model":
-            spans.append((start, end))
-        position = _skip(text, end)
-        closed = text[position : position + 1] == "}"
-        if not closed:
-            position = _skip(text, _expect(text, position, ","))
-    if _skip(text, position + 1) != len(text):
-        raise json.JSONDecodeError("something follows the object", text, position + 1)
-    return body, spans, messages
-
-
-def _elements(text: str, position: int) -> tuple[list[Any], list[Span], int]:
-    """The list that begins here, the spans of its elements, and where it ends."""
-    elements: list[Any] = []
-    spans: list[Span] = []
-    position = _skip(text, position + 1)
-    if text[position : position + 1] == "]":
-        return elements, spans, position + 1
-    while True:
-        element, end = _decoder.raw_decode(text, position)
-        elements.append(element)
-        spans.append((position, end))
-        position = _skip(text, end)
-        if text[position : position + 1] == "]":
-            return elements, spans, position + 1
-        position = _skip(text, _expect(text, position, ","))
-
-
-def _skip(text: str, position: int) -> int:
-    match = _SPACE.match(text, position)
-    assert match is not None  # it matches the empty string
-    return match.end()
-
-
-def _expect(text: str, position: int, character: str) -> int:
-    if text[position : position + 1] != character:
-        raise json.JSONDecodeError(f"expected {character!r}", text, position)
-    return position + 1
 
 
 def check_message(message: Any, index: int) -> None:
