@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import unittest
-from typing import Any
+from typing import Any, cast
 
 from ccrelay_providers.wire.members import in_bytes, parse, parse_long
 from tests.turns import CLAUDES, assistant, call, result, text, user
@@ -56,7 +56,8 @@ class LongTests(unittest.TestCase):
         raw = written(
             {"model": "zai/glm-5.2[1m]", "messages": [*TURNS[2:4]] * 3, "system": [text("a")], "stream": True}
         )
-        for body in (raw, bytearray(raw)):
+        bodies: tuple[bytes, ...] = (raw, cast(bytes, bytearray(raw)))
+        for body in bodies:
             long = parse_long(body)
             assert long is not None
             self.assertEqual(6, len(long.messages))
