@@ -462,6 +462,15 @@ class TestTls(PoolTest):
                 resumed.append(cast(ssl.SSLSocket, response._connection.socket).session_reused)
         self.assertEqual((resumed, self.idle()), ([False, True, True], []))
 
+    def test_the_session_is_taken_once_a_connection(self) -> None:
+        self.trusted()
+        server = Server(self, tls=self.server_side)
+        taken = mock.PropertyMock(return_value=None)
+        with mock.patch.object(ssl.SSLSocket, "session", taken):
+            for _ in range(3):
+                self.ask(self.origin(server))
+        self.assertEqual(taken.mock_calls, [mock.call()])
+
     def test_refused_when_untrusted(self) -> None:
         server = Server(self, tls=self.server_side)
         words = rf"^zai: the certificate of localhost:{server.port} is not trusted \(self.signed certificate\)$"

@@ -383,8 +383,11 @@ class ConnectionPool:
             connection.close()
 
     def learn(self, connection: Connection) -> None:
-        """A session to resume: under TLS 1.3 a server tells it only behind the handshake."""
-        if connection.origin.tls:
+        """A session to resume: under TLS 1.3 a server tells it only behind the handshake.
+
+        Of a new connection only: to take it out of OpenSSL costs 0.3 ms.
+        """
+        if connection.origin.tls and not connection.reused:
             self._sessions[connection.origin] = cast(ssl.SSLSocket, connection.socket).session
 
     def release(self, connection: Connection) -> None:
