@@ -465,11 +465,12 @@ class TestTls(PoolTest):
     def test_the_session_is_taken_once_a_connection(self) -> None:
         self.trusted()
         server = Server(self, tls=self.server_side)
-        taken = mock.PropertyMock(return_value=None)
-        with mock.patch.object(ssl.SSLSocket, "session", taken):
-            for _ in range(3):
-                self.ask(self.origin(server))
-        self.assertEqual(taken.mock_calls, [mock.call()])
+        sessions = mock.MagicMock()
+        sessions.get.return_value = None
+        self.pool._sessions = sessions
+        for _ in range(3):
+            self.ask(self.origin(server))
+        self.assertEqual(sessions.__setitem__.call_count, 1)
 
     def test_refused_when_untrusted(self) -> None:
         server = Server(self, tls=self.server_side)
