@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 from tests.clients.claude import ClaudeCode, pick, switch
@@ -20,6 +21,7 @@ from tests.clients.stage import (
     expect,
     expect_discretion,
     last_asked,
+    relay,
     wait_for,
 )
 from tests.upstreams import anthropic_error, zai_error
@@ -52,6 +54,7 @@ def checks(claude: ClaudeCode) -> Iterator[Check]:
         ("claude -p, /use and what follows", use_printed),
         ("claude, /use behind a space, through a compaction, as a command", use_on_screen),
         ("claude, tool loop on the screen", tool_loop_on_screen),
+        ("claude, a fallback says that it answers", fallen_back),
         ("claude, errors on the screen", errors_on_screen),
         ("claude, Esc stops the upstream", interrupted),
     ):
@@ -236,6 +239,20 @@ def tool_loop_on_screen(claude: ClaudeCode, stage: Stage) -> None:
             switch(terminal, model)
             terminal.type(f"please USETOOL with {model}")
             terminal.wait(f"● {re.escape(model.partition('/')[2])} read the result: hi-from-tool")
+
+
+def fallen_back(claude: ClaudeCode, stage: Stage) -> None:
+    """Who asked sees that another answers and why; no model ever reads that."""
+    with relay(stage, "fallback", f'[routing]\nfallback = ["{GLM}"]\nannounce = true\n') as url:
+        stage.anthropic.script(OVERLOADED, match="/v1/messages", repeat=True)
+        with claude.interactive(replace(stage, url=url)) as terminal:
+            terminal.type("say plum")
+            terminal.wait(rf"● \[ccrelay: {re.escape(GLM)} answers instead of claude-opus-5-5; anthropic: Overloaded\]")
+            terminal.wait("glm-5.2 heard: say plum")
+            terminal.type("say pear")
+            terminal.wait("glm-5.2 heard: say pear")
+    seen = last_asked(stage.zai)
+    expect("heard: say plum" in seen and "[ccrelay" not in seen, f"Z.AI saw the relay's own words: {seen}")
 
 
 def errors_on_screen(claude: ClaudeCode, stage: Stage) -> None:

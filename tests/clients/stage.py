@@ -168,17 +168,17 @@ def stage() -> Iterator[Stage]:
 
 
 @contextmanager
-def relay(built: Stage) -> Iterator[str]:
-    """The relay as a user starts it; gives its address."""
-    config = built.folder / "relay.toml"
-    config.write_text(CONFIG.format(**{kind: upstream.url for kind, upstream in built.upstreams.items()}))
+def relay(built: Stage, name: str = "relay", more: str = "") -> Iterator[str]:
+    """The relay as a user starts it, with more in its configuration; gives its address."""
+    config, log_file = built.folder / f"{name}.toml", built.folder / f"{name}.log"
+    config.write_text(CONFIG.format(**{kind: upstream.url for kind, upstream in built.upstreams.items()}) + more)
     config.chmod(0o600)
     command = [sys.executable, "ccrelay.py", "--config", str(config), "--port", "0"]
-    with open(built.log, "w", encoding="utf-8") as log:
+    with open(log_file, "w", encoding="utf-8") as log:
         options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "text": True}
         process = subprocess.Popen(command, cwd=ROOT, env=built.env(), start_new_session=True, **options)
     try:
-        yield wait_for(lambda: address_in(built.log, process), "the relay's 'listening on'")
+        yield wait_for(lambda: address_in(log_file, process), "the relay's 'listening on'")
     finally:
         kill_group(process)
 
