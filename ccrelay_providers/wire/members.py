@@ -47,10 +47,11 @@ def parse_long(raw: bytes) -> Long | None:
     try:
         messages, spans = _messages(raw, head.end())
         rest = raw[spans[-1][1] :]
-        behind = decoder.decode("{" + rest.removeprefix(b"],").removeprefix(b"]").decode())
+        more = rest.startswith(b"],")
+        behind = decoder.decode("{" + rest[1 + more :].decode())
     except ValueError:  # RecursionError is the caller's to tell
         return None
-    if {"model", "messages"} & behind.keys() or rest.startswith(b"],") != bool(behind) or not rest.startswith(b"]"):
+    if {"model", "messages"} & behind.keys() or more != bool(behind) or not rest.startswith(b"]"):
         return None
     body = {"model": head[1][1:-1].decode(), "messages": messages, **behind}
     return Long(body, [head.span(1)], spans)
