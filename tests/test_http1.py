@@ -230,9 +230,17 @@ class RequestTests(unittest.TestCase):
         self.assertIs(first.headers.made, second.headers.made)
 
     def test_credentials_and_long_lines_are_not_remembered(self) -> None:
-        secret = b"Authorization: Bearer s3cret\r\nx-api-key: s3cret\r\nCookie: s3cret\r\nx-ccrelay-token: s3cret"
+        names = "Authorization", "x-api-key", "Cookie", "x-ccrelay-token", "Proxy-Authorization"
+        secret = "\r\n".join(f"{name}: s3cret" for name in names).encode()
         http1.parse_request(b"GET / HTTP/1.1\r\n" + secret + b"\r\nx: s3cret" + b"y" * http1.MAX_LINE)
+        http1.parse_response(b"HTTP/1.1 200 OK\r\nSet-Cookie: s3cret")
         self.assertFalse([line for line in http1._known if b"s3cret" in line])
+
+    def test_of_a_line_that_is_no_field_nothing_is_remembered(self) -> None:
+        before = http1._lower.cache_info().misses, len(http1._known)
+        with self.assertRaises(InvalidRequest):
+            http1.parse_request(b"GET / HTTP/1.1\r\nAuthorization Bearer s3cret-3141592")
+        self.assertEqual(before, (http1._lower.cache_info().misses, len(http1._known)))
 
     def test_no_more_lines_are_remembered_than_there_is_room_for(self) -> None:
         known: dict[bytes, object] = {}

@@ -163,14 +163,16 @@ def _split(head: bytes, error: type[RelayError]) -> tuple[str, Headers]:
 MAX_LINES, MAX_LINE = 1024, 256
 _known: dict[bytes, tuple[Field, Field]] = {}
 """Lines that were checked once, as fields: nearly all of a head stood in the one before it. No credential is kept."""
-_UNKEPT = frozenset({"authorization", "x-api-key", "x-ccrelay-token", "cookie", "content-length"})
+_UNKEPT = frozenset(
+    "authorization proxy-authorization x-api-key x-ccrelay-token cookie set-cookie content-length".split()
+)
 
 
 def _checked(line: bytes, error: type[RelayError]) -> tuple[Field, Field]:
     """A line's field, and the same with its name in lower case."""
     name, colon, value = line.decode("latin-1").partition(":")
-    lower = _lower(name)
-    if not colon or not lower or line.translate(None, _TEXT):
+    lower = _lower(name) if colon else ""
+    if not lower or line.translate(None, _TEXT):
         raise error("a header field is malformed")
     value = value.strip(" \t")
     pair = (name, value), (lower, value)
