@@ -141,8 +141,9 @@ class UsualTests(PassthroughTests):
         self.assertEqual((3, 9, "end_turn"), (told.input_tokens, told.output_tokens, told.stop_reason))
 
     def test_a_broken_one_is_a_failure(self) -> None:
-        for broken in (b'{"type":"message_start","message":{"model":"m","usage":{"input', b'{"type":"message_start",'):
-            with self.subTest(broken), self.assertRaises(UpstreamDisconnected):
+        start = b'{"type":"message_start","message":{"model":"m","usage":'
+        for broken in (start + b'{"input', start + b"[" * 100_000, b'{"type":"message_start",'):
+            with self.subTest(broken[-9:]), self.assertRaises(UpstreamDisconnected):
                 self.stream(b"event: message_start\ndata: %b\n\n" % broken + OPEN, repair=None)
 
 

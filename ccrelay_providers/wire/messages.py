@@ -61,7 +61,10 @@ def loads(data: bytes | str) -> Any:
 
 def loads_first(data: bytes) -> Any:
     """The value that `data` begins with. Raises ValueError if it is not JSON."""
-    return decoder.raw_decode(data.decode())[0]
+    try:
+        return decoder.raw_decode(data.decode())[0]
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 class MessagesRequest:
