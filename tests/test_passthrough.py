@@ -140,6 +140,12 @@ class UsualTests(PassthroughTests):
         told = self.report
         self.assertEqual((3, 9, "end_turn"), (told.input_tokens, told.output_tokens, told.stop_reason))
 
+    def test_lines_that_end_in_cr_hide_no_event_behind_a_delta(self) -> None:
+        for piece in (DELTA, DELTA + DELTA):
+            for behind in (ERROR, ERROR.replace(b"\n", b"\r\n")):
+                with self.subTest(behind=behind), self.assertRaises(Overloaded):
+                    self.stream(START + OPEN + DELTA, piece[:-2] + b"\r\r" + behind[:-2] + b"\n\n")
+
     def test_a_broken_one_is_a_failure(self) -> None:
         start = b'{"type":"message_start","message":{"model":"m","usage":'
         for broken in (start + b'{"input', start + b"[" * 100_000, b'{"type":"message_start",'):

@@ -84,8 +84,8 @@ class Passthrough:
             raise failure
 
     def _only_plain_deltas(self, piece: bytes) -> bool:
-        """The common case, told apart quickly. No line of JSON ends in the words that name a delta."""
-        if not piece.startswith(_DELTA) or (self._watches is not None and self._watches in piece):
+        """The common case, told apart quickly. No line of JSON ends in the words that name a delta, or has a CR."""
+        if not piece.startswith(_DELTA) or b"\r" in piece or (self._watches is not None and self._watches in piece):
             return False
         if piece.find(b"\n\n") == len(piece) - 2:
             return True
