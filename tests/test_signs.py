@@ -8,20 +8,25 @@ import unittest
 from typing import Any
 from unittest import mock
 
-from ccrelay_providers.wire import history, signs
+from ccrelay_providers.wire import history, signs, use_lines
 from ccrelay_providers.wire.signs import BLOCK, Signs
 from tests.turns import CLAUDES, GLMS, UNSIGNED, assistant, call, result, text, user
 
 SEARCH: dict[str, Any] = {"type": "server_tool_use", "id": "zai_1", "name": "analyze_image", "input": {"of": "x.png"}}
 FOUND = {"type": "web_search_tool_result", "tool_use_id": "zai_1", "content": [{"type": "web_search_result"}]}
+SPACES = "\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2028\u202f\u205f\u3000"  # beyond those that JSON has words for
 FOREIGN: tuple[list[dict[str, Any]], ...] = (
     [GLMS], [UNSIGNED], [{"type": "thinking", "thinking": "x"}], [{**UNSIGNED, "signature": None}],
     [CLAUDES, {"type": "thinking", "thinking": "x"}], [result("functions.Bash:0")], [result("call_1")],
     [result("toolu_1"), result("toolu_1")], [text("")], [text(" \n\t")],
     [text(" " * 2000)], [SEARCH], [{**FOUND, "tool_use_id": "x"}],
-    [{"type": "redacted_thinking", "data": history.mark("zai", "x")}],
+    [{"type": "redacted_thinking", "data": history.mark("zai", "x")}], *([text(f" {space}")] for space in SPACES),
+    [{**SEARCH, "id": "srvtoolu_a-b"}], [result("toolu_" + "a" * 59)],
 )  # fmt: skip
-LINES = ("/use a", "  /use a", "\n\t /use", "/use\n")
+LINES = (
+    "/use a", "  /use a", "\n\t /use", "/use\n", "\n" * 1000 + "/use a",
+    *(f"{space} /use a" for space in SPACES), *(f"/use{space}" for space in SPACES),
+)  # fmt: skip
 SHAPES = ((",", ":"), (", ", ": "))
 
 
@@ -37,9 +42,11 @@ class SignsTests(unittest.TestCase):
     def test_what_needs_repair_is_never_overlooked(self) -> None:
         for content in FOREIGN:
             for separators in SHAPES:
-                with self.subTest(content=content, separators=separators):
-                    raw = json.dumps({"messages": [user(*content)]}, separators=separators).encode()
-                    self.assertEqual((False, True), looked_at(raw))
+                for escaped in (True, False):
+                    with self.subTest(content=content, separators=separators, escaped=escaped):
+                        body = {"messages": [user(*content)]}
+                        raw = json.dumps(body, separators=separators, ensure_ascii=escaped).encode()
+                        self.assertEqual((False, True), looked_at(raw))
 
     def test_thinking_that_is_enabled_is_a_sign(self) -> None:
         for separators in SHAPES:
@@ -54,13 +61,18 @@ class SignsTests(unittest.TestCase):
 
     def test_every_line_is_found(self) -> None:
         for words in LINES:
-            for content in (words, [text(words)]):
-                raw = json.dumps({"messages": [{"role": "user", "content": content}]}).encode()
+            for content, escaped in ((words, True), (words, False), ([text(words)], True)):
+                body = {"messages": [{"role": "user", "content": content}]}
+                raw = json.dumps(body, ensure_ascii=escaped).encode()
+                self.assertIsNotNone(use_lines.find(body))
                 self.assertTrue(looked_at(raw).use_line, raw)
                 self.assertTrue(looked_at(raw.replace(b"/", rb"\/")).use_line, raw)
 
+    def test_every_white_space_is_known(self) -> None:
+        self.assertEqual({place for place in range(0x10000) if chr(place).isspace()}, set(signs._WHITE))
+
     def test_paths_are_no_lines(self) -> None:
-        for words in ("/users/me", "see /use a", "cat /use", "/user", "x\n/use a"):
+        for words in ("/users/me", "see /use a", "cat /use", "/user", "x\n/use a", "é/use a", "\u2713/use a"):
             self.assertFalse(looked_at(json.dumps({"role": "user", "content": words}).encode()).use_line, words)
 
 
@@ -111,6 +123,11 @@ class BlockTests(unittest.TestCase):
         with mock.patch.object(signs, "_look", wraps=signs._look) as look:
             signs.signs(raw + json.dumps(text("")).encode())
         self.assertLess(look.call_count, 3)  # the block that has grown, and what follows it
+
+    def test_of_what_is_foreign_no_more_is_remembered_than_that_it_is(self) -> None:
+        with mock.patch.object(signs, "_seen", {}):
+            signs.signs(b'"tool_use_id":"%b","tool_use_id":"toolu_1"' % (b"c" * BLOCK))
+            self.assertEqual([signs._Seen(foreign=True)], list(signs._seen.values()))
 
     def test_no_more_is_remembered_than_there_is_room_for(self) -> None:
         with mock.patch.object(signs, "MAX_BLOCKS", 3), mock.patch.object(signs, "_seen", {}):

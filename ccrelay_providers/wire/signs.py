@@ -14,24 +14,31 @@ BLOCK = 16384
 """Bytes after which a block ends, in front of the next brace: no sign goes on beyond one."""
 MAX_BLOCKS = 8192
 
+_WHITE = (*range(9, 14), *range(28, 33), 133, 160, 5760, *range(8192, 8203), 8232, 8233, 8239, 8287, 12288)
+"""What `str.isspace` knows, with the spaces that Chinese and Japanese keyboards write."""
+_SPACES = rb"(?:\s|\\[nrtf]|%b|\\u(?i:%b))*+" % (
+    b"|".join(chr(place).encode() for place in _WHITE if place > 127),
+    b"|".join(b"%04x" % place for place in _WHITE),
+)
 _TRACE = re.compile(
     rb'"t(?:'
     rb'ool_use_id"\s*:\s*"([^"]*"?)'  # a result's call
-    rb'|ext"\s*:\s*"(?:\\[nrtf]|\s)*(")'  # a blank text
+    rb'|ext"\s*:\s*"' + _SPACES + rb'(")'  # a blank text
     rb'|ype"\s*:\s*"(thinking|redacted_thinking|server_tool_use|enabled)"'
     rb")"
 )
 _SIGNATURE = re.compile(rb'"signature"\s*:\s*(null|"(?:"|ccrelay:)?)')
-_CALL = re.compile(rb'"id"\s*:\s*"srvtoolu_')
+_CALL = re.compile(rb'"id"\s*:\s*"srvtoolu_[a-zA-Z0-9_]+"')
 _MARKED_DATA = re.compile(rb'"data"\s*:\s*"ccrelay:')
-_USE = re.compile(rb'/use[ "\\]')
-_OPENING = re.compile(rb'"(?: |\\[nrt])*\\?\Z')  # a string has begun, with nothing but white space in it
-_OWN_RESULT = re.compile(rb'(?:srv|mcp)?toolu_[a-zA-Z0-9_-]*"\Z')
+_USE = re.compile(rb'/use[ "\\\x80-\xff]')
+_BEFORE_USE = re.compile(_SPACES + rb"\\?")
+_OWN_RESULT = re.compile(rb'(?=.{,65}\Z)(?:srv|mcp)?toolu_[a-zA-Z0-9_-]+"\Z')
 
 
 class Signs(NamedTuple):
     """use_line: whether a string may begin with `/use`. foreign: whether another provider than Anthropic may have made
-    something. Neither is ever missed; True does not mean that it is so.
+    something. True does not mean that it is so. Neither is missed, in JSON that escapes no letters, of which all calls
+    have results, and names and inputs as every provider takes them.
     """
 
     use_line: bool
@@ -89,9 +96,12 @@ def _look(block: bytes) -> _Seen:
         or any(signature != b'"' for signature in signatures)
         or not all(map(_OWN_RESULT.match, results))
     )
+    use_line = any(_opens(block, use.start()) for use in _USE.finditer(block))
+    if foreign:
+        return _Seen(use_line, foreign)  # nothing else counts any more
     seen = _Seen(
-        any(_OPENING.search(block, max(0, use.start() - 512), use.start()) for use in _USE.finditer(block)),
-        foreign,
+        use_line,
+        False,
         results,
         kinds,
         len(signatures),
@@ -99,6 +109,12 @@ def _look(block: bytes) -> _Seen:
         b'"ccrelay:' in block and _MARKED_DATA.search(block) is not None,
     )
     return _NOTHING if seen == _NOTHING else seen
+
+
+def _opens(block: bytes, place: int) -> bool:
+    """Whether a string begins there, but for white space."""
+    quote = block.rfind(b'"', max(0, place - BLOCK), place)
+    return quote >= 0 and _BEFORE_USE.fullmatch(block, quote + 1, place) is not None
 
 
 def _foreign(telling: list[_Seen]) -> bool:
