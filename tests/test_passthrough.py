@@ -140,6 +140,16 @@ class UsualTests(PassthroughTests):
         told = self.report
         self.assertEqual((3, 9, "end_turn"), (told.input_tokens, told.output_tokens, told.stop_reason))
 
+    def test_a_stop_reason_of_a_broken_event_is_none(self) -> None:
+        for broken in (b'"usage":{"output_tokens":', b'"usage":{},"usage":{', b'"usage"'):
+            delta = (
+                b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"tool_use"},%b\n\n'
+                % broken
+            )
+            with self.subTest(broken), self.assertRaises(UpstreamDisconnected):
+                self.stream(START + OPEN + CLOSE, delta, repair=None)
+            self.assertIsNone(self.report.stop_reason)
+
     def test_lines_that_end_in_cr_hide_no_event_behind_a_delta(self) -> None:
         for piece in (DELTA, DELTA + DELTA):
             for behind in (ERROR, ERROR.replace(b"\n", b"\r\n")):

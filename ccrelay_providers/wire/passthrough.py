@@ -140,10 +140,9 @@ class Passthrough:
             self._committed = self._report.ended = True
         elif event.startswith(_MESSAGE_START):
             return self._named in event and event.count(b'"model"') == 1 and self._counted(event)
-        elif stop := _MESSAGE_DELTA.match(event):
+        elif (stop := _MESSAGE_DELTA.match(event)) and self._counted(event):
             self._committed = True
             self._report.stop_reason = stop[1].decode()
-            return self._counted(event)
         else:
             return False
         return True
