@@ -7,6 +7,7 @@ import unittest
 from typing import Any
 
 from ccrelay_providers.wire import announcement
+from ccrelay_providers.wire.errors import UpstreamDisconnected
 from ccrelay_providers.wire.http1 import Headers
 from ccrelay_providers.wire.messages import MessagesRequest, dumps, fold
 from ccrelay_providers.wire.sse import decode
@@ -49,6 +50,12 @@ class TestAnswers(unittest.TestCase):
             events = parse_events(b"".join(out))
             self.assertEqual([event["index"] for event in events if "index" in event], [0, 0, 0, 1, 1, 1, 1])
             self.assertEqual(fold(decode(out))["content"], [text(LINE), text("two words")])
+
+    def test_an_event_that_passed_unread_may_be_broken(self) -> None:
+        for data in (b"{", b"[]", b"[" * 100_000):
+            broken = b"event: content_block_delta\ndata: %b\n\n" % data
+            with self.subTest(data[:2]), self.assertRaises(UpstreamDisconnected):
+                list(announcement.in_stream([broken], "x"))
 
     def test_a_message_too(self) -> None:
         out = announcement.in_message(b'{"content":[{"type":"thinking","thinking":"t"}],"model":"m"}', LINE)

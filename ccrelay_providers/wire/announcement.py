@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .blocks import text_block
+from .errors import UpstreamDisconnected
 from .messages import Json, MessagesRequest, dumps, loads
 from .sse import decode, encode
 
@@ -37,17 +38,30 @@ def wanted(request: MessagesRequest) -> bool:
 
 
 def in_stream(pieces: Iterable[bytes], text: str) -> Iterator[bytes]:
-    """The same pieces with the line as their first block; the others move up by one."""
+    """The same pieces with the line as their first block; the others move up by one.
+
+    Raises UpstreamDisconnected at an event that is not JSON: not all are read before they come here.
+    """
     for piece in pieces:
         out = []
         for name, data in decode([piece]):
-            event = loads(data)
+            event = _read(name, data)
             if isinstance(event.get("index"), int):
                 event["index"] += 1
             out.append(encode(name, dumps(event)))
-            if event["type"] == "message_start":
+            if name == "message_start":
                 out.append(_block(text))
         yield b"".join(out)
+
+
+def _read(name: str, data: str) -> Json:
+    try:
+        event = loads(data)
+    except ValueError:
+        event = None
+    if not isinstance(event, dict):
+        raise UpstreamDisconnected(f"the data of a {name} event is not a JSON object")
+    return event
 
 
 def _block(text: str) -> bytes:
