@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import tokens
@@ -43,12 +43,31 @@ def dumps(value: Any) -> bytes:
     try:
         return _encode(value).encode()
     except UnicodeEncodeError:
-        return dumps_ascii(value)
+        return _ascii(value)
 
 
-def dumps_ascii(value: Any) -> bytes:
-    """Compact JSON with everything beyond ASCII escaped: in half the time, which counts for a long conversation."""
+def _ascii(value: Any) -> bytes:
     return _encode_ascii(value).encode()
+
+
+def dumps_ascii(body: Json) -> bytes:
+    """A request's compact JSON with everything beyond ASCII escaped: in half the time, which counts for a long one."""
+    return _in_one(body, _ascii, _ascii)
+
+
+def _in_one(body: Json, written: Callable[[Any], bytes], message: Callable[[Any], bytes | memoryview]) -> bytes:
+    """An object with a list of messages, from parts that are joined once: of a long one no second copy is made."""
+    parts: list[bytes | memoryview] = []
+    for key, value in body.items():
+        parts += [b"," if parts else b"{", written(key), b":"]
+        if key == "messages":
+            parts.append(b"[")
+            for number, each in enumerate(value):
+                parts += [b",", message(each)] if number else [message(each)]
+            parts.append(b"]")
+        else:
+            parts.append(written(value))
+    return b"".join([*parts, b"}"]) if parts else b"{}"
 
 
 def loads(data: bytes | str) -> Any:
@@ -179,16 +198,13 @@ class MessagesRequest:
         """`body` as JSON. Those of a long conversation's messages that are the very objects of `self.body` are the
         client's bytes: to write them anew takes as long as to parse them."""
         spans = {id(own): span for own, span in zip(self.body["messages"], self._message_spans, strict=False)}
-        if not spans:
-            return dumps(body)
+        with memoryview(self.raw) as raw:
 
-        def value(key: str) -> bytes:
-            if key != "messages":
-                return dumps(body[key])
-            ours = ((message, spans.get(id(message))) for message in body[key])
-            return b"[%b]" % b",".join([self.raw[slice(*span)] if span else dumps(message) for message, span in ours])
+            def message(value: Any) -> bytes | memoryview:
+                span = spans.get(id(value))
+                return raw[slice(*span)] if span else dumps(value)
 
-        return b"{%b}" % b",".join([b"%b:%b" % (dumps(key), value(key)) for key in body])
+            return _in_one(body, dumps, message)
 
     def with_body(self, body: Json) -> MessagesRequest:
         """The same request with another conversation."""
