@@ -13,6 +13,7 @@ import threading
 import time
 import unittest
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, cast
 from unittest import mock
@@ -53,8 +54,11 @@ class Server:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def stop(self) -> None:
-        for each in (self._listener, *self.connections):
-            each.close()
+        """Their own threads close the connections: OpenSSL would read on by a number that is another's by then."""
+        self._listener.close()
+        for each in self.connections:
+            with suppress(OSError):
+                socket.socket.shutdown(each, socket.SHUT_RDWR)
 
     def _accept(self) -> None:
         try:
