@@ -23,7 +23,7 @@ from .wire.errors import (
     error_type,
 )
 from .wire.http1 import Fields, Headers
-from .wire.messages import Json, MessagesRequest, dumps, loads
+from .wire.messages import Json, MessagesRequest, dumps, loads, loads_object
 from .wire.passthrough import Passthrough, rename
 from .wire.provider import WHOLE_ANSWER, Ask, Listing, Report, Target, UpstreamRequest, UpstreamResponse
 
@@ -146,11 +146,8 @@ def message(response: UpstreamResponse, request: MessagesRequest, target: Target
 
 def answered(raw: bytes, target: Target, report: Report) -> Json:
     """The message in the body of a 200. Raises what is wrong with one that holds none."""
-    try:
-        body = loads(raw)
-    except ValueError:
-        body = None
-    if not isinstance(body, dict) or not isinstance(body.get("content"), list):
+    body = loads_object(raw)
+    if body is None or not isinstance(body.get("content"), list):
         raise UpstreamDisconnected(f"{target.provider}: answered 200 without a message; is base_url right?")
     report.usage(body.get("usage"))
     report.stopped(body.get("stop_reason"))

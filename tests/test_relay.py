@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 from ccrelay_providers.wire.errors import error_type
-from tests.relay import CLIENT, Json, Relay, parse_events, text_of, turn
+from tests.relay import CLIENT, Answer, Json, Relay, parse_events, text_of, turn
 from tests.upstreams import Upstream, anthropic_error, anthropic_text_stream, json_reply, reply, sse
 
 CONFIG = """
@@ -155,6 +155,40 @@ class TestAnthropic(RelayTest):
         self.assertEqual(self.relay.request("POST", "/v1/messages?beta=true", body).status, 200)
         [seen] = self.anthropic.requests()
         self.assertEqual((seen.body, seen.path), (body, "/v1/messages?beta=true"))
+
+    def test_requests_in_a_row_on_one_connection_keep_to_themselves(self) -> None:
+        """What is as in the head before is not read again: lengths, credentials and added fields must not stay."""
+        connection = self.relay.http()
+        self.addCleanup(connection.close)
+        own, other = {**CLIENT}, {**CLIENT, "authorization": "Bearer another-client", "X-Added": "1"}
+        asked = [(own, "hi"), (own, "a much longer question" * 9), (other, "?"), (other, "hello"), (own, "hi again")]
+        for headers, words in asked:
+            connection.request("POST", "/v1/messages", json.dumps(turn("claude-sonnet-5-5", words)), headers)
+            self.assertEqual(Answer(connection.getresponse()).status, 200)
+        seen = self.anthropic.requests()
+        expected = [(headers["authorization"], headers.get("X-Added"), words) for headers, words in asked]
+        words_of = [each.json["messages"][0]["content"] for each in seen]
+        came = [(each.header("authorization"), each.header("x-added")) for each in seen]
+        self.assertEqual(expected, [(*headers, words) for headers, words in zip(came, words_of, strict=True)])
+        self.assertEqual([str(len(each.body)) for each in seen], [each.header("content-length") for each in seen])
+
+    def test_a_long_conversation_keeps_its_bytes_when_another_has_spoken(self) -> None:
+        def sent(*messages: str) -> bytes:
+            body = f'{{"model":"claude-sonnet-5-5","messages":[{",".join(messages)}],"max_tokens":16,"stream":false}}'
+            answer = self.relay.request("POST", "/v1/messages", body.encode())
+            self.dropped = answer.headers.get("x-ccrelay-dropped")
+            self.assertEqual(answer.status, 200)
+            return self.anthropic.requests()[-1].body.partition(b',"max_tokens"')[0]
+
+        head = '{"model":"claude-sonnet-5-5","messages":['
+        own = '{"role":"user","content":[{"type":"text" , "text":"caf\\u00e9 ' + "x" * 40_000 + '"}]}'
+        foreign = '{"role":"assistant","content":[{"type":"thinking","thinking":"y","signature":"ccrelay:zai:1"},%s]}'
+        said = '{"type":"text","text":"said"}'
+        self.assertEqual(sent(own).decode(), f"{head}{own}]")
+        for _ in range(2):  # looked for, and remembered
+            kept = f'{{"role":"assistant","content":[{said}]}}'
+            self.assertEqual(sent(own, foreign % said, own).decode(), f"{head}{own},{kept},{own}]")
+            self.assertEqual(self.dropped, "thinking=1")
 
     def test_only_the_model_name_changes(self) -> None:
         body = (

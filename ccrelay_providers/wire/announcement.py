@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .blocks import text_block
-from .errors import UpstreamDisconnected
 from .messages import Json, MessagesRequest, dumps, loads
+from .passthrough import event_data
 from .sse import decode, encode
 
 MARK = "[ccrelay: "
@@ -45,23 +45,13 @@ def in_stream(pieces: Iterable[bytes], text: str) -> Iterator[bytes]:
     for piece in pieces:
         out = []
         for name, data in decode([piece]):
-            event = _read(name, data)
+            event = event_data(name, data)
             if isinstance(event.get("index"), int):
                 event["index"] += 1
             out.append(encode(name, dumps(event)))
             if name == "message_start":
                 out.append(_block(text))
         yield b"".join(out)
-
-
-def _read(name: str, data: str) -> Json:
-    try:
-        event = loads(data)
-    except ValueError:
-        event = None
-    if not isinstance(event, dict):
-        raise UpstreamDisconnected(f"the data of a {name} event is not a JSON object")
-    return event
 
 
 def _block(text: str) -> bytes:

@@ -78,6 +78,15 @@ def loads(data: bytes | str) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def loads_object(data: bytes | str) -> Json | None:
+    """None for everything that is not a JSON object."""
+    try:
+        value = loads(data)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def loads_first(data: bytes) -> Any:
     """The value that `data` begins with. Raises ValueError if it is not JSON."""
     try:

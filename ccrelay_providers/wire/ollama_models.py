@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from .errors import RelayError, UpstreamDisconnected
-from .messages import Json, dumps, loads
+from .messages import Json, dumps, loads, loads_object
 from .ollama_chat import headers
 from .ollama_errors import error
 from .provider import Ask, Listing, Model, Target, UpstreamRequest, UpstreamResponse, Version
@@ -58,11 +58,8 @@ def _object_of(answer: UpstreamResponse | RelayError, path: str, target: Target)
     raw = answer.read()
     if answer.status != 200:
         raise error(answer.status, answer.headers, raw, target)
-    try:
-        found = loads(raw)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
+    found = loads_object(raw)
+    if found is None:
         raise UpstreamDisconnected(f"{target.provider}: answered {path} not with an object; is base_url right?")
     return found
 

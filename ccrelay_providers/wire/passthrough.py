@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from .errors import RelayError, UpstreamDisconnected
-from .messages import Json, dumps, loads, loads_first
+from .messages import Json, dumps, loads_first, loads_object
 from .provider import Report
 from .sse import WholeEvents, encode, parse
 
@@ -167,7 +167,7 @@ class Passthrough:
             return event if self._committed else b""
         if self._report.ended:
             return b""  # `data: [DONE]` and the like: the answer is complete
-        data = self._data(text, name)
+        data = event_data(name, text)
         kind = str(data.get("type") or name)
         if kind == "error" or data.get("error"):
             raise self._error(text.encode())
@@ -179,15 +179,6 @@ class Passthrough:
         if changed or repaired is True:
             return before + encode(kind, dumps(data)).rstrip(b"\n")
         return before + event if before else event
-
-    def _data(self, text: str, name: str) -> Json:
-        try:
-            data = loads(text)
-        except ValueError:
-            data = None
-        if not isinstance(data, dict):
-            raise UpstreamDisconnected(f"the data of a {name} event is not a JSON object")
-        return data
 
     def _watch(self, kind: str, data: Json) -> bool:
         """Keeps the state of the stream; True if the data was changed."""
@@ -212,6 +203,14 @@ class Passthrough:
             raise UpstreamDisconnected("message_start carries no message")
         self._report.usage(message.get("usage"))
         return rename(message, self._model)
+
+
+def event_data(name: str, text: str) -> Json:
+    """The data of an event. Raises UpstreamDisconnected if it is no object."""
+    data = loads_object(text)
+    if data is None:
+        raise UpstreamDisconnected(f"the data of a {name} event is not a JSON object")
+    return data
 
 
 @lru_cache(256)
