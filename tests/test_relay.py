@@ -161,7 +161,8 @@ class TestAnthropic(RelayTest):
         connection = self.relay.http()
         self.addCleanup(connection.close)
         own, other = {**CLIENT}, {**CLIENT, "authorization": "Bearer another-client", "X-Added": "1"}
-        asked = [(own, "hi"), (own, "a much longer question" * 9), (other, "?"), (other, "hello"), (own, "hi again")]
+        alike = {**CLIENT, "authorization": CLIENT["authorization"][:-1] + "2"}
+        asked = [(own, "hi"), (own, "long" * 99), (alike, "hi"), (other, "?"), (other, "hello"), (own, "hi again")]
         for headers, words in asked:
             connection.request("POST", "/v1/messages", json.dumps(turn("claude-sonnet-5-5", words)), headers)
             self.assertEqual(Answer(connection.getresponse()).status, 200)
