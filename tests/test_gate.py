@@ -289,7 +289,7 @@ class TestThroughTheSocket(unittest.TestCase):
         return int(status["running"] + status["queued"])
 
     def test_sessions_take_turns(self) -> None:
-        self.upstream.script({"default": True, "delay": 0.5})
+        self.upstream.script({"default": True, "delay": 2.0})  # the first: the others have to be in line by then
         streams = [self.stream(session, text) for session, text in ("a0", "a1", "a2", "b1")]
         for stream in streams:
             stream.read()
